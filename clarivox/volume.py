@@ -20,7 +20,7 @@ from clarivox.errors import GeometryError, RescaleError
 Index = tuple[slice, slice, slice, slice]
 """A box of voxels: one slice object with step 1 for each of C, X, Y, Z."""
 
-EVERYTHING: Index = (slice(None),) * 4  # type: ignore[assignment]
+EVERYTHING: Index = (slice(None),) * 4
 """The index of the whole volume."""
 
 
