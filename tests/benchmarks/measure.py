@@ -121,7 +121,7 @@ def machine() -> dict[str, Any]:
 def report(
     name: str, rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate], json_path: str | Path | None = None
 ) -> int:
-    """Print a table of `rows` and the gates, write both as JSON if asked, and give the exit code: 1 if a gate failed."""
+    """Print a table of `rows` and the gates, write both as JSON if asked; the exit code, 1 if a gate failed."""
     print(f"# {name} on {machine()['cores']} cores, {machine()['cpu']}, load {machine()['load']}")
     if rows:
         columns = list(dict.fromkeys(key for row in rows for key in row))
