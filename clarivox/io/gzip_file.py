@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes out of and into files that may be gzip-compressed, through isal, in bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from isal import igzip, igzip_threaded, isal_zlib
+from numpy.typing import NDArray
+
+from clarivox.errors import DecodeError, TruncatedError
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+MAX_RATIO = 1040
+"""Bytes that one byte of deflate can stand for at most (1032), with room for headers."""
+
+_CHUNK = 4 << 20
+_DAMAGE: tuple[type[Exception], ...] = (gzip.BadGzipFile, isal_zlib.IsalError)
+_MAX_THREADS = 8
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file begins as gzip does."""
+    with path.open("rb") as stream:
+        return stream.read(2) == GZIP_MAGIC
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """The file's bytes, unpacked where it is gzip; errors of the packing become ours.
+
+    Raises:
+        TruncatedError: the compressed stream stops before its end.
+        DecodeError: the compressed stream is damaged.
+    """
+    stream = cast(BinaryIO, igzip.open(path, "rb") if is_gzip(path) else path.open("rb"))
+    try:
+        with stream:
+            yield stream
+    except EOFError as error:
+        raise TruncatedError("the compressed file ends before its voxels do; fetch it again") from error
+    except _DAMAGE as error:
+        raise DecodeError("the compressed data are damaged (bad gzip stream); fetch the file again") from error
+
+
+def head(path: Path, size: int) -> bytes:
+    """The first bytes of a file, unpacked where it is gzip; fewer where it is shorter or damaged."""
+    try:
+        with reading(path) as stream:
+            return stream.read(size)
+    except (TruncatedError, DecodeError):
+        return b""
+
+
+def can_hold(path: Path, size: int) -> bool:
+    """Whether a file is long enough to hold so many bytes, packed or not; decides nothing from its contents."""
+    length = path.stat().st_size
+    return length * MAX_RATIO >= size if is_gzip(path) else length >= size
+
+
+def fill(stream: BinaryIO, buffer: memoryview, tell: Callable[[float], None]) -> None:
+    """Read exactly as many bytes as the buffer holds, a few megabytes at a time.
+
+    Raises:
+        TruncatedError: there are fewer.
+    """
+    view, done = buffer.cast("B"), 0
+    while done < len(view):
+        count = stream.readinto(view[done : done + _CHUNK])  # type: ignore[attr-defined]
+        if not count:
+            raise TruncatedError(
+                f"the header promises {len(view)} bytes of voxels and the file holds {done}; fetch it again"
+            )
+        done += count
+        tell(done / len(view))
+
+
+def left_over(stream: BinaryIO) -> bool:
+    """Whether bytes follow; at the end of a gzip stream its checksum is verified by this."""
+    return bool(stream.read(1 << 16))
+
+
+def write(path: Path, blocks: Iterable[NDArray[Any] | bytes], packed: bool, level: int = 1) -> None:
+    """Write blocks of bytes one after another; gzip on several threads where `packed`.
+
+    The bytes depend on the blocks and the level alone: no time stamp, no name, no number of threads.
+
+    Args:
+        path: a name that may be overwritten.
+        blocks: contiguous arrays or bytes, each used before the next is asked for.
+        packed: whether to compress.
+        level: 0 to 3, isal's own scale; 1 gives the size of zlib's level 6 on CT-like noise.
+    """
+    if not packed:
+        with path.open("wb") as plain:
+            for block in blocks:
+                plain.write(_bytes_of(block))
+        return
+    threads = max(1, min(_MAX_THREADS, len(os.sched_getaffinity(0))))
+    with igzip_threaded.open(path, "wb", compresslevel=level, threads=threads) as stream:
+        for block in blocks:
+            stream.write(_bytes_of(block))
+
+
+def _bytes_of(block: NDArray[Any] | bytes) -> memoryview:
+    if isinstance(block, bytes):
+        return memoryview(block)
+    return np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
