@@ -1,0 +1,66 @@
+# Every target is a few lines that one could type. PYTHON chooses the interpreter, 3.11 to 3.13.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+LONG_MUTANTS ?= 20000
+
+.PHONY: help setup demo test check e2e fuzz bench bench-ci bench-gpu long wheel licences picture clean
+
+help:            ## this list
+	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+.venv/python: 
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/bare: .venv/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+.venv/test: .venv/bare
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+setup: .venv/test ## a virtual environment in .venv with everything the tests need
+
+demo: .venv/bare ## a phantom study in, an enhanced DICOM series and a page out, in demo/
+	$(BIN)/clarivox demo --output demo --overwrite
+
+test: .venv/test ## unit and contract tests
+	$(BIN)/python -m pytest
+
+check: .venv/test ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p clarivox
+
+e2e: .venv/test ## whole programs: the wheel, the demo, the bundle command, the DICOM validators
+	$(BIN)/python -m pytest tests/e2e
+
+fuzz: .venv/test ## 2,000 damaged files, read in limited children
+	$(BIN)/python -m tests.fuzz --mutants 2000
+
+bench: .venv/test ## every benchmark at full size, JSON under bench/
+	$(BIN)/python -m tests.benchmarks --json bench
+
+bench-ci: .venv/test ## the ratio benchmarks, small
+	$(BIN)/python -m tests.benchmarks --json bench --small
+
+bench-gpu: .venv/test ## 512^3 in memory on a GPU
+	$(BIN)/python -m tests.benchmarks.gpu
+
+long: .venv/test ## before an issue is closed; JSON under docs/long/
+	$(BIN)/python -m tests.benchmarks --json docs/long
+	$(BIN)/python -m tests.fuzz --mutants $(LONG_MUTANTS) --json docs/long/fuzz.json
+
+wheel: .venv/test ## dist/*.whl and dist/*.tar.gz
+	$(BIN)/python -m build --quiet
+
+licences: .venv/bare ## docs/licences.md: what clarivox stands on
+	$(BIN)/python -m tests.licences > docs/licences.md
+
+picture: .venv/bare ## docs/picture.png of the README
+	$(BIN)/python -m tests.picture
+
+clean:           ## what the other targets made
+	rm -rf .venv build dist demo bench clarivox.egg-info

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run every benchmark in turn: `python -m tests.benchmarks [--small] [--json DIR] [NAME ...]`; 1 where a gate fails."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BENCHMARKS: dict[str, list[str]] = {
+    "startup": [],
+    "pitfalls": [],
+    "awkward": [],
+    "roundtrip": [],
+    "validate": [],
+    "read_dicom": [],
+    "write_dicom": [],
+    "write_nifti": ["--size", "256"],
+    "tiling": [],
+    "memory": [],
+    "gpu": [],
+    "mr_denoise": [],
+    "cxr_superres": [],
+    "us_svd": [],
+}
+"""Name: what to add for the small run that each commit makes."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the named benchmarks, or all, each in a process of its own."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where none is given")
+    parser.add_argument("--small", action="store_true", help="the sizes of each commit")
+    parser.add_argument("--json", type=Path, metavar="DIR", help="keep each benchmark's figures in this folder")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    failed = []
+    for name in options.names or BENCHMARKS:
+        command = [sys.executable, "-m", f"tests.benchmarks.{name}", *(BENCHMARKS[name] if options.small else [])]
+        if options.json:
+            options.json.mkdir(parents=True, exist_ok=True)
+            command += ["--json", str(options.json / f"{name}.json")]
+        print(f"\n## {name}", flush=True)
+        started = time.monotonic()
+        if subprocess.run(command).returncode:
+            failed.append(name)
+        print(f"({time.monotonic() - started:.0f} s)", flush=True)
+    print(f"\n{len(options.names or BENCHMARKS) - len(failed)} passed, {len(failed)} failed")
+    if failed:
+        print("failed:", ", ".join(failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
