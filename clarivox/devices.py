@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a network runs, and how much memory it may take there."""
+
+from __future__ import annotations
+
+import torch
+
+from clarivox.errors import OptionError
+from clarivox.tiles import rounded_up
+from clarivox.windows import CPU_BUDGET, Windows
+
+
+def chosen(name: str) -> torch.device:
+    """The device of a name; "auto" is the first of CUDA, MPS and the CPU that is there.
+
+    Raises:
+        OptionError: there is no such device.
+
+    >>> chosen("cpu")
+    device(type='cpu')
+    """
+    there = [
+        kind for kind, is_there in (("cuda", torch.cuda.is_available()), ("mps", torch.mps.is_available())) if is_there
+    ]
+    if name == "auto":
+        return torch.device([*there, "cpu"][0])
+    try:
+        device = torch.device(name)
+    except RuntimeError as cause:
+        raise OptionError(f"device is auto, cpu, cuda, cuda:N or mps; found {name}") from cause
+    if device.type not in [*there, "cpu"] or (device.index or 0) >= max(1, torch.cuda.device_count()):
+        raise OptionError(f"there is no device {name} here; there is {', '.join([*there, 'cpu'])}", code="no_device")
+    return device
+
+
+def fallbacks(device: torch.device) -> list[torch.device]:
+    """The device, and the CPU where its memory is not enough."""
+    cpu = torch.device("cpu")
+    return [device] if device == cpu else [device, cpu]
+
+
+def memory(device: torch.device) -> int:
+    """Bytes that windows and their activations may take."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * 0.6)
+    return CPU_BUDGET
+
+
+@torch.inference_mode()
+def footprint(network: torch.nn.Module, windows: Windows) -> int:
+    """Bytes that a network needs for each voxel of its input, estimated from its largest layer.
+
+    Twice the largest layer's input and output: some layers keep a copy, and skips live beside.
+    """
+    side = rounded_up(24, max(windows.stride))
+    channels = 2 * windows.neighbours + 1
+    largest = 0
+
+    def look(_module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        nonlocal largest
+        sizes = [t.nbytes for t in (*inputs, output) if isinstance(t, torch.Tensor)]
+        largest = max(largest, sum(sizes))
+
+    hooks = [m.register_forward_hook(look) for m in network.modules() if not list(m.children())]
+    parameter = next(network.parameters(), torch.empty(0))
+    sample = torch.zeros((1, channels, *(side,) * windows.spatial_dims), device=parameter.device)
+    try:
+        network(sample)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(16, 2 * largest // side**windows.spatial_dims)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one path from a volume to an enhanced volume.
+
+The command line, the server, the Python API and `python -m monai.bundle run` all come through `enhance`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clarivox import bundle as bundles
+from clarivox.bundle import Bundle
+from clarivox.errors import CapacityError, GeometryError, ModalityError, OptionError
+from clarivox.progress import Meter, Progress
+from clarivox.volume import Axis, Channels, Fault, Provenance, Volume
+
+if TYPE_CHECKING:
+    import torch
+
+    from clarivox.prepare import Items
+    from clarivox.windows import Run
+
+
+def enhance(
+    volume: Volume,
+    bundle: Bundle | str | Path,
+    *,
+    device: str = "auto",
+    strength: float = 1.0,
+    allow_uneven: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    memory_limit_bytes: int | None = None,
+) -> Volume:
+    """Enhance a volume with a bundle.
+
+    Args:
+        volume: what to enhance; never changed.
+        bundle: a loaded bundle, or the name or folder of one.
+        device: auto, cpu, cuda, cuda:N or mps.
+        strength: share of the change to apply, 0 to 1; 0 gives back every voxel bit for bit.
+        allow_uneven: let a 2D bundle treat slices of a series with missing slices, or without a common stack.
+        force: run although the bundle does not declare the volume's modality; the result says so.
+        progress: called after each window; returning False cancels.
+        memory_limit_bytes: memory for windows and their activations; by default what the device has.
+
+    Returns:
+        A new volume in the source's dtype, on the grid that the bundle declares, with its `provenance`.
+
+    Raises:
+        ModalityError: the bundle does not declare this kind of image.
+        GeometryError: the slices do not lie as the bundle needs them.
+        OptionError: `strength` or `device` is out of range.
+        CapacityError: the smallest window fits no device.
+        CancelledError: `progress` returned False.
+
+    >>> import numpy as np
+    >>> small = Volume(np.arange(24, dtype=np.int16).reshape(1, 4, 3, 2), np.eye(4))
+    >>> same = enhance(small, "identity", device="cpu")
+    >>> bool((same.array == small.array).all()), same.provenance.bundle
+    (True, 'identity')
+    """
+    from clarivox import restore
+    from clarivox.devices import chosen, fallbacks
+    from clarivox.prepare import Items
+
+    started = time.monotonic()
+    loaded = bundle if isinstance(bundle, Bundle) else bundles.load(bundle)
+    info = loaded.info
+    if not 0 <= strength <= 1:
+        raise OptionError(f"strength must be between 0 and 1; found {strength}")
+    if info.grid == "scaled" and strength != 1:
+        raise OptionError(f"bundle {info.name} changes the grid, so strength must be 1; found {strength}")
+    notes = check_kind(volume, loaded, force) + check_slices(volume, loaded, allow_uneven)
+    prepared = loaded.prepare(volume)
+    items = Items(prepared, info.spatial_dims, loaded.windows.neighbours, info.clip)
+    for place in fallbacks(chosen(device)):
+        run, tally = planned(loaded, items, place, memory_limit_bytes), restore.Tally()
+        run.on_window = Meter("enhance", 1.0, progress).advance
+        try:
+            pieces = loaded.infer(items, run)
+            if info.grid == "scaled":
+                array = restore.rescaled(pieces, items, loaded.scale, tally)
+            else:
+                array = restore.restored(pieces, items, strength, tally)
+            break
+        except CapacityError as cause:
+            notes += (*run.notes, f"{cause}; the CPU was used instead")
+            failed = cause
+    else:
+        raise failed
+    sides = volume.array[0].size * len(prepared.ranges)
+    provenance = Provenance(
+        bundle=info.name,
+        version=info.version,
+        digest=loaded.digest,
+        task=info.task,
+        options=dict(loaded.options),
+        strength=strength,
+        scale=tuple(float(n) for n in loaded.scale),  # type: ignore[arg-type]
+        device=str(place),
+        seconds=time.monotonic() - started,
+        windows=run.windows,
+        redundancy=run.computed / sides,
+        clipped_voxels=tally.clipped,
+        forced=force and not info.accepts(volume.modality),
+        notes=(*notes, *run.notes, *tally.report(sides)),
+    )
+    if info.grid == "scaled":
+        return restore.on_finer_grid(volume, array, loaded.scale, provenance)
+    return volume.replace(array=array, provenance=provenance)
+
+
+def planned(bundle: Bundle, items: Items, place: torch.device, memory_limit_bytes: int | None) -> Run:
+    """How the pass over the items will be made on a device."""
+    from clarivox.devices import footprint, memory
+    from clarivox.windows import Run
+
+    bundle.network.to(place)
+    each = footprint(bundle.network, bundle.windows)
+    budget = memory_limit_bytes or memory(place)
+    run = Run(device=place, footprint=each, budget_bytes=budget)
+    if place.type != "cpu":
+        run.batch = max(1, min(64, run.limit // math.prod(items.shape)))
+    return run
+
+
+def check_kind(volume: Volume, bundle: Bundle, force: bool) -> tuple[str, ...]:
+    """Notes on the kind of image.
+
+    Raises:
+        ModalityError: the bundle does not declare the modality, or the volume holds indices of a palette.
+    """
+    info = bundle.info
+    if volume.channels is Channels.PALETTE and not (info.accepts_palette and not info.weights):
+        raise ModalityError(
+            f"bundle {info.name} works on intensities; found indices into a colour table; convert to RGB first",
+            code="palette",
+        )
+    allowed = ", ".join(info.modalities)
+    if not info.accepts(volume.modality):
+        if not force:
+            raise ModalityError(
+                f"bundle {info.name} is for {allowed}; found {volume.modality}; choose another bundle, or force it"
+            )
+        return (f"forced: bundle {info.name} is for {allowed}, and the image is {volume.modality}",)
+    if info.modalities and not volume.modality:
+        return (f"the source does not say its modality; taken as {allowed}",)
+    return ()
+
+
+def check_slices(volume: Volume, bundle: Bundle, allow_uneven: bool) -> tuple[str, ...]:
+    """Notes on how the slices lie.
+
+    Raises:
+        GeometryError: the bundle needs slices that lie otherwise.
+    """
+    info = bundle.info
+    if info.spatial_dims == 3 and not info.clip and volume.third_axis is Axis.TIME:
+        raise GeometryError(f"bundle {info.name} is for volumes; found a clip; use a 2D bundle", code="clip")
+    if volume.irregular is None:
+        return ()
+    fault, message = volume.irregular.fault, volume.irregular.message
+    flat = info.spatial_dims == 2 and bundle.windows.neighbours == 0
+    if fault is Fault.TILTED or (flat and (fault is Fault.UNEVEN or allow_uneven)):
+        return (message,)
+    step = "use a 2D bundle" if not flat else "allow uneven slices to treat each by itself"
+    raise GeometryError(f"bundle {info.name} needs evenly spaced slices; {message}; {step}", code=str(fault))

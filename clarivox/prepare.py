@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From stored voxels to what a network sees, one window at a time.
+
+Nothing here holds a copy of the volume: a window's values are read, scaled, and forgotten. Networks always see one
+polarity (larger is brighter on the screen), the axes (X, Y) or (X, Y, Z), and never padding or a non-finite value:
+those become 0, the low end of the scale.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from numpy.typing import NDArray
+
+from clarivox.scaling import Percentiles, Range, Scaling, StoredRange, Unscaled, Window
+from clarivox.tiles import Box
+from clarivox.volume import Axis, Channels, Volume
+
+__all__ = ["Items", "Percentiles", "PrepareVolume", "PrepareVolumed", "Prepared", "StoredRange", "Unscaled", "Window"]
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue. Source: ITU-R BT.601, as DICOM's YBR_FULL."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A volume as a network sees it: planes of model values, read box by box.
+
+    Attributes:
+        volume: the volume, unchanged.
+        ranges: for each plane the values that become 0 and 1.
+        by_channel: True where each colour channel is a plane of its own, False where the luma of a colour is the one.
+    """
+
+    volume: Volume
+    ranges: tuple[Range, ...]
+    by_channel: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(planes, X, Y, Z)."""
+        return (len(self.ranges), *self.volume.shape[1:])
+
+    def scale(self, plane: int) -> tuple[float, float]:
+        """(offset, width) of one plane: model value = (value - offset) / width; width is negative where inverted."""
+        found = self.ranges[plane]
+        width = (found.high - found.low) or 1.0
+        return (found.high, -width) if self.volume.inverted else (found.low, width)
+
+    def read(self, plane: int, box: Box) -> NDArray[np.float32]:
+        """Model values of one box (X, Y, Z) of a plane, float32, the box's shape; a new array."""
+        values = plane_values(self.volume, plane, box, self.by_channel)
+        offset, width = self.scale(plane)
+        hidden = blank(self.volume, plane, box, self.by_channel, values)
+        values -= np.float32(offset)
+        values *= np.float32(1 / width)
+        if self.ranges[plane].clip:
+            np.clip(values, 0, 1, out=values)
+        if hidden is not None:
+            values[hidden] = 0
+        return values
+
+    def tensor(self) -> torch.Tensor:
+        """All model values at once, shape (planes, X, Y, Z): for training, not for large volumes."""
+        planes, *sides = self.shape
+        box = tuple(slice(0, side) for side in sides)
+        return torch.from_numpy(np.stack([self.read(plane, box) for plane in range(planes)]))
+
+
+def plane_count(volume: Volume, by_channel: bool) -> int:
+    """How many planes a network treats one by one."""
+    colour = volume.channels in (Channels.RGB, Channels.YBR)
+    return 1 if colour and not by_channel else volume.shape[0]
+
+
+def plane_values(volume: Volume, plane: int, box: Box, by_channel: bool) -> NDArray[np.float32]:
+    """Values in the volume's unit of one box of a plane: the luma of RGB, the Y of YBR, else the channel itself."""
+    if volume.channels is Channels.RGB and not by_channel:
+        colours = volume.values((slice(0, 3), *box))  # type: ignore[arg-type]
+        luma: NDArray[np.float32] = LUMA[0] * colours[0] + LUMA[1] * colours[1] + LUMA[2] * colours[2]
+        return luma
+    return volume.values((slice(plane, plane + 1), *box))[0]  # type: ignore[arg-type]
+
+
+def blank(
+    volume: Volume, plane: int, box: Box, by_channel: bool, values: NDArray[np.float32]
+) -> NDArray[np.bool_] | None:
+    """True where one box of a plane shows no image: padding and non-finite values; None where all of it does."""
+    merged = volume.channels is Channels.RGB and not by_channel
+    channels = slice(0, 3) if merged else slice(plane, plane + 1)
+    hidden = volume.padding_mask((channels, *box))  # type: ignore[arg-type]
+    mask = None if hidden is None else hidden.all(axis=0)
+    if np.issubdtype(volume.array.dtype, np.floating):
+        bad = ~np.isfinite(values)
+        mask = bad if mask is None else mask | bad
+    return mask if mask is not None and mask.any() else None
+
+
+def _samples(volume: Volume, plane: int, by_channel: bool) -> Iterator[NDArray[np.generic]]:
+    """Values of one plane that show an image, slice by slice; stored integers where the scale is 1 and 0."""
+    _, x, y, depth = volume.shape
+    for z in range(depth):
+        box = (slice(0, x), slice(0, y), slice(z, z + 1))
+        values = plane_values(volume, plane, box, by_channel)
+        hidden = blank(volume, plane, box, by_channel, values)
+        yield values if hidden is None else values[~hidden]
+
+
+class PrepareVolume(Transform):  # type: ignore[misc]
+    """Finds the scale of a volume and makes its model values readable, lazily.
+
+    Args:
+        scaling: one of `Percentiles`, `Window`, `StoredRange`, `Unscaled`.
+        by_channel: give each colour channel to the network as a plane of its own, as a bundle that changes the grid
+            needs; otherwise the network sees the luma.
+        whole: return the tensor of all model values, shape (planes, X, Y, Z), for training.
+
+    >>> ramp = Volume(np.arange(8, dtype=np.int16).reshape(1, 2, 2, 2), np.eye(4))
+    >>> PrepareVolume(Window(0, 7))(ramp).tensor().max()
+    tensor(1.)
+    """
+
+    def __init__(self, scaling: Scaling, by_channel: bool = False, whole: bool = False) -> None:
+        self.scaling = scaling
+        self.by_channel = by_channel
+        self.whole = whole
+
+    def __call__(self, volume: Volume) -> Any:
+        """A `Prepared`, or a tensor where `whole` is set."""
+        planes = range(plane_count(volume, self.by_channel))
+        slabs = [functools.partial(_samples, volume, plane, self.by_channel) for plane in planes]
+        prepared = Prepared(volume, tuple(self.scaling(volume, each) for each in slabs), self.by_channel)
+        return prepared.tensor() if self.whole else prepared
+
+
+class PrepareVolumed(MapTransform):  # type: ignore[misc]
+    """Dictionary twin of `PrepareVolume`.
+
+    Args:
+        keys: the items that hold a `Volume`.
+        scaling, by_channel, whole: see `PrepareVolume`.
+    """
+
+    def __init__(self, keys: KeysCollection, scaling: Scaling, by_channel: bool = False, whole: bool = False) -> None:
+        super().__init__(keys)
+        self.prepare = PrepareVolume(scaling, by_channel, whole)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The items with each volume prepared."""
+        return dict(data) | {key: self.prepare(data[key]) for key in self.key_iterator(data)}
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """A prepared volume cut into the images that a network takes one at a time.
+
+    Attributes:
+        prepared: the volume.
+        spatial_dims: 2 for networks of slices, 3 for networks of volumes and clips.
+        neighbours: slices on each side that a 2.5D network sees as further channels; the end slices are repeated.
+        clip: True for a network of clips: a clip is one image, and a stack of slices is one image a slice.
+    """
+
+    prepared: Prepared
+    spatial_dims: int
+    neighbours: int = 0
+    clip: bool = False
+
+    @property
+    def by_slice(self) -> bool:
+        """Whether each slice is an image of its own."""
+        return self.spatial_dims == 2 or (self.clip and self.prepared.volume.third_axis is not Axis.TIME)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape of one image."""
+        _, x, y, z = self.prepared.shape
+        return (x, y) if self.spatial_dims == 2 else (x, y, 1) if self.by_slice else (x, y, z)
+
+    def __len__(self) -> int:
+        planes, _, _, depth = self.prepared.shape
+        return planes * depth if self.by_slice else planes
+
+    def place(self, item: int, box: Box) -> tuple[int, Box]:
+        """The plane and the box (X, Y, Z) of a box of one image."""
+        if not self.by_slice:
+            return item, box
+        plane, z = divmod(item, self.prepared.shape[3])
+        return plane, (box[0], box[1], slice(z, z + 1))
+
+    def read(self, item: int, box: Box) -> torch.Tensor:
+        """Model values of a box of one image, shape (C, *box)."""
+        plane, (x, y, z) = self.place(item, box)
+        if self.spatial_dims == 3:
+            return torch.from_numpy(self.prepared.read(plane, (x, y, z)))[None]
+        last = self.prepared.shape[3] - 1
+        near = [min(max(z.start + step, 0), last) for step in range(-self.neighbours, self.neighbours + 1)]
+        return torch.from_numpy(np.stack([self.prepared.read(plane, (x, y, slice(k, k + 1)))[..., 0] for k in near]))
