@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 LONG_MUTANTS ?= 20000
 
-.PHONY: help setup demo test check e2e fuzz bench bench-ci bench-gpu long wheel licences picture clean
+.PHONY: help setup demo test check e2e fuzz bench bench-ci bench-gpu long wheel licences figures picture clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -58,6 +58,9 @@ wheel: .venv/test ## dist/*.whl and dist/*.tar.gz
 
 licences: .venv/bare ## docs/licences.md: what clarivox stands on
 	$(BIN)/python -m tests.licences > docs/licences.md
+
+figures: ## docs/figures.md, from the JSON under docs/long/
+	$(BIN)/python -m tests.figures docs/long > docs/figures.md
 
 picture: .venv/bare ## docs/picture.png of the README
 	$(BIN)/python -m tests.picture
