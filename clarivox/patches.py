@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training pairs, made on the fly: clean pictures in, degraded and clean patches out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clarivox.errors import OptionError
+from clarivox.transforms.bicubic import BicubicResize
+from clarivox.volume import Volume
+
+
+class Degradation(Protocol):
+    """A transform with its own random state: any of MONAI's randomizable transforms, or a composition of them."""
+
+    def set_random_state(self, seed: int) -> object:
+        """Begins a sequence of draws."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """A degraded copy of an image of shape (C, *spatial)."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Clean pictures of one volume, shape (1, X, Y) each, that are drawn from alike."""
+
+    images: tuple[Tensor, ...]
+    weight: float = 1.0
+    """How often this volume is chosen, relative to the others."""
+
+
+def pictures(volume: Volume, *, shrink: Sequence[float] = (1.0,), scale: float | None = None) -> list[Pictures]:
+    """The slices of a volume that hold tissue, divided by the 99th percentile of the volume, or by `scale`.
+
+    Where voxels are cubes (within 20 %), slices across all three axes are taken. Each entry of `shrink` gives one
+    group: shrunken copies are smoother and carry less of the scanner's own noise.
+
+    >>> v = Volume(np.ones((1, 8, 8, 3), np.float32), np.diag([1.0, 1.0, 5.0, 1.0]))
+    >>> [len(group.images) for group in pictures(v, shrink=(1.0, 0.5))]
+    [3, 3]
+    """
+    values = torch.from_numpy(np.ascontiguousarray(volume.values()[0]))
+    values = values / (scale or float(np.percentile(values.numpy(), 99)) or 1.0)
+    spacing = volume.spacing_mm
+    cubes = min(values.shape) >= 64 and max(spacing) < 1.2 * min(spacing)
+    planes = [image[None] for axis in ((2, 1, 0) if cubes else (2,)) for image in values.unbind(axis)]
+    planes = [image for image in planes if float((image > 0.1).float().mean()) > 0.1]
+    groups = [tuple(BicubicResize(factor)(image) for image in planes) for factor in shrink]
+    return [Pictures(images) for images in groups if images]
+
+
+class Patches:
+    """Batches of patches; batch number n depends on the seed and on n alone, so a resumed run sees the same data.
+
+    Args:
+        groups: where patches are cut from; a group is drawn by weight, then a picture, a corner, flips and a turn.
+        degrade: makes the input from the clean patch.
+        size: patch length along each axis, in voxels of the clean picture.
+        batch_size: patches a batch.
+        seed: begins every draw.
+        dark: patches with a lower mean are drawn again, up to four times.
+
+    Raises:
+        OptionError: no group has a picture of at least `size` along each axis.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Pictures],
+        degrade: Degradation,
+        *,
+        size: int,
+        batch_size: int,
+        seed: int = 0,
+        dark: float = 0.1,
+    ) -> None:
+        fitting = [
+            Pictures(tuple(image for image in group.images if min(image.shape[1:]) >= size), group.weight)
+            for group in groups
+        ]
+        self.groups = [group for group in fitting if group.images]
+        if not self.groups:
+            raise OptionError(f"no training picture is {size} voxels wide along each axis; use smaller patches")
+        weights = np.array([group.weight for group in self.groups])
+        self.chances = weights / weights.sum()
+        self.degrade, self.size, self.batch_size, self.seed, self.dark = degrade, size, batch_size, seed, dark
+
+    def _cut(self, draw: np.random.Generator) -> Tensor:
+        group = self.groups[draw.choice(len(self.groups), p=self.chances)]
+        for _ in range(4):
+            image = group.images[draw.integers(len(group.images))]
+            corner = [int(draw.integers(n - self.size + 1)) for n in image.shape[1:]]
+            patch = image[(slice(None), *[slice(c, c + self.size) for c in corner])]
+            if float(patch.mean()) > self.dark:
+                break
+        flips = [axis for axis in range(1, patch.ndim) if draw.random() < 0.5]
+        patch = patch.flip(flips)
+        return patch.transpose(1, 2) if draw.random() < 0.5 else patch
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """Degraded and clean patches, shapes (N, 1, *degraded) and (N, 1, *spatial)."""
+        draw = np.random.default_rng((self.seed, number))
+        clean = [self._cut(draw).contiguous() for _ in range(self.batch_size)]
+        self.degrade.set_random_state(int(draw.integers(2**31)))
+        return torch.stack([self.degrade(patch) for patch in clean]), torch.stack(clean)
+
+
+class Validation:
+    """Mean PSNR, range 1, of a network over fixed pictures, each with each degradation.
+
+    Args:
+        images: clean pictures, shape (1, X, Y).
+        degradations: makers of the network's input, with fixed seeds.
+    """
+
+    def __init__(self, images: Sequence[Tensor], degradations: Sequence[Callable[[Tensor], Tensor]]) -> None:
+        self.pairs = [(degrade(image), image) for degrade in degradations for image in images]
+
+    def __call__(self, network: torch.nn.Module) -> float:
+        """Larger is better; decibel."""
+        scores = []
+        with torch.inference_mode():
+            for degraded, clean in self.pairs:
+                error = torch.mean((network(degraded[None])[0] - clean) ** 2)
+                scores.append(float(-10 * torch.log10(error)))
+        return float(np.mean(scores))
