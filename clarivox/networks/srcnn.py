@@ -65,10 +65,15 @@ class Srcnn(nn.Module):
             )
 
         self.layers = nn.ModuleDict({f"x{each}": layers() for each in scales})
-        if skip:
-            with torch.no_grad():
-                for each in self.layers.values():
-                    cast(nn.Conv2d, cast(nn.ModuleList, each)[-1]).weight.mul_(0.1)
+        for each in self.layers.values():
+            self._begin(cast(nn.ModuleList, each))
+
+    def _begin(self, layers: nn.ModuleList) -> None:
+        """He's initialisation, which keeps the size of what passes through; a skip begins near the bicubic image."""
+        for layer in layers:
+            nn.init.kaiming_normal_(cast(nn.Conv2d, layer).weight, nonlinearity="relu")
+        with torch.no_grad():
+            cast(nn.Conv2d, layers[-1]).weight.mul_(0.1 if self.skip else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges images.
