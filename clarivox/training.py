@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import time
@@ -14,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from clarivox import manifest
 from clarivox.transforms.bicubic import bicubic
 
 logger = logging.getLogger(__name__)
@@ -57,20 +56,15 @@ class RelativeSquaredError(nn.Module):
         return (each / (given + self.floor) ** self.power).mean()
 
 
-def write_model(network: nn.Module, folder: Path) -> str:
-    """Writes `model.pt`, a plain state dict in half precision, and `manifest.json` with its SHA-256.
-
-    Returns:
-        The digest, hexadecimal.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+def write_model(network: nn.Module, bundle_root: Path, weights: str = "models/model.pt") -> None:
+    """Writes a network's weights into a bundle, a plain state dict in half precision, and seals the bundle anew."""
+    path = bundle_root / weights
+    path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().half().cpu().clone() for name, value in network.state_dict().items()}
-    partial = folder / "model.pt.partial"
+    partial = path.with_suffix(".partial")
     torch.save(state, partial)
-    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
-    partial.replace(folder / "model.pt")
-    (folder / "manifest.json").write_text(json.dumps({"model.pt": digest}, indent=2) + "\n")
-    return digest
+    partial.replace(path)
+    manifest.seal(bundle_root)
 
 
 class Trainer:
@@ -86,8 +80,9 @@ class Trainer:
         loss: called with outputs, targets and inputs.
         steps: batches in all.
         learning_rate: its peak.
-        output_dir: where model.pt and manifest.json go.
-        checkpoint: the file to resume from and to write.
+        bundle_root: the bundle that the weights go into.
+        weights: their path within it.
+        checkpoint: the file to resume from and to write, outside the bundle.
         every: steps between scores and checkpoints.
         average: how much of the average stays at each step.
         seed: for the network's own draws, if it has any.
@@ -102,8 +97,9 @@ class Trainer:
         *,
         loss: nn.Module,
         steps: int,
-        output_dir: str | Path,
+        bundle_root: str | Path,
         checkpoint: str | Path,
+        weights: str = "models/model.pt",
         learning_rate: float = 1e-3,
         warm_up: int = 200,
         every: int = 500,
@@ -116,7 +112,7 @@ class Trainer:
         self.data, self.score, self.loss = train_dataset, score, loss
         self.steps, self.warm_up, self.every, self.seed = steps, warm_up, every, seed
         self.learning_rate, self.average = learning_rate, average
-        self.output_dir, self.checkpoint = Path(output_dir), Path(checkpoint)
+        self.bundle_root, self.weights, self.checkpoint = Path(bundle_root), weights, Path(checkpoint)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.averaged = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.step, self.best = 0, -math.inf
@@ -164,7 +160,7 @@ class Trainer:
         score = self.score(self.network)
         if score > self.best:
             self.best = score
-            write_model(self.network, self.output_dir)
+            write_model(self.network, self.bundle_root, self.weights)
         self.network.load_state_dict(trained)
         self.network.train()
         return score

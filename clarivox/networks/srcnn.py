@@ -16,11 +16,10 @@ from clarivox.transforms.bicubic import bicubic
 
 
 class Srcnn(nn.Module):
-    """Enlarges 2D images by 2, 3, 4 or another whole number; one set of layers for each scale in one state dict.
+    """Enlarges 2D images by a whole number.
 
     Args:
-        scale: output pixels for each input pixel along X and Y; it chooses the layers that are run.
-        scales: every scale that has layers.
+        scale: output pixels for each input pixel along X and Y.
         kernels: the three kernel lengths; (9, 1, 5) and (9, 5, 5) were published.
         features: features after the first and the second layer.
         skip: add the bicubic image to the last layer's output. The published form has no skip.
@@ -31,7 +30,7 @@ class Srcnn(nn.Module):
         halo: input pixels on each side that the result depends on.
 
     Raises:
-        OptionError: `scale` is not among `scales`, or a kernel length is even.
+        OptionError: `scale` is not a whole number above 1, or a kernel length is even.
 
     Source:
         Dong et al., Image super-resolution using deep convolutional networks, TPAMI 2016.
@@ -43,15 +42,14 @@ class Srcnn(nn.Module):
     def __init__(
         self,
         scale: int = 2,
-        scales: Sequence[int] = (2, 3, 4),
         kernels: Sequence[int] = (9, 5, 5),
         features: Sequence[int] = (64, 32),
         skip: bool = True,
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if scale not in scales:
-            raise OptionError(f"scale must be one of {', '.join(map(str, scales))}; found {scale}")
+        if scale != int(scale) or scale < 2:
+            raise OptionError(f"scale must be a whole number above 1; found {scale}")
         if any(length % 2 == 0 for length in kernels):
             raise OptionError(f"kernel lengths must be odd; found {tuple(kernels)}")
         self.scale, self.skip, self.stride = scale, skip, 1
@@ -59,21 +57,14 @@ class Srcnn(nn.Module):
         self.halo = -(-self.reach // scale) + 3  # Keys' kernel reaches 2 input pixels, sub-pixel offset 1
         widths = [1, *features, 1]
 
-        def layers() -> nn.ModuleList:
-            return nn.ModuleList(
-                nn.Conv2d(a, b, k, bias=bias) for (a, b), k in zip(pairwise(widths), kernels, strict=True)
-            )
-
-        self.layers = nn.ModuleDict({f"x{each}": layers() for each in scales})
-        for each in self.layers.values():
-            self._begin(cast(nn.ModuleList, each))
-
-    def _begin(self, layers: nn.ModuleList) -> None:
-        """He's initialisation, which keeps the size of what passes through; a skip begins near the bicubic image."""
-        for layer in layers:
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, b, k, bias=bias) for (a, b), k in zip(pairwise(widths), kernels, strict=True)
+        )
+        for layer in self.layers:  # He's initialisation keeps the size of what passes through
             nn.init.kaiming_normal_(cast(nn.Conv2d, layer).weight, nonlinearity="relu")
-        with torch.no_grad():
-            cast(nn.Conv2d, layers[-1]).weight.mul_(0.1 if self.skip else 1.0)
+        if skip:  # begin near the bicubic image
+            with torch.no_grad():
+                cast(nn.Conv2d, self.layers[-1]).weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges images.
@@ -86,8 +77,7 @@ class Srcnn(nn.Module):
         """
         enlarged = bicubic(x, [n * self.scale for n in x.shape[2:]])
         y = F.pad(enlarged, [self.reach] * 4, mode="replicate")
-        layers = cast(nn.ModuleList, self.layers[f"x{self.scale}"])
-        for layer in layers[:-1]:
+        for layer in self.layers[:-1]:
             y = F.relu(layer(y))
-        sharpened = cast(Tensor, layers[-1](y))
+        sharpened = cast(Tensor, self.layers[-1](y))
         return enlarged + sharpened if self.skip else sharpened
