@@ -91,9 +91,9 @@ def write(
 
         return nifti_write.save(volume, target, overwrite=overwrite, keep_text=keep_text, tell=tell)
     if chosen in ("nrrd", "mha"):
-        from clarivox.io import nrrd
+        from clarivox.io import nrrd_write
 
-        return nrrd.save(volume, target, overwrite=overwrite, tell=tell)
+        return nrrd_write.save(volume, target, as_=chosen, overwrite=overwrite, tell=tell)
     from clarivox.io import image_write
 
     return image_write.save(volume, target, as_=chosen, overwrite=overwrite, window=window, tell=tell)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes out of and into files that may be gzip-compressed, through isal, in bounded memory."""
+"""Bytes out of and into files that may be compressed, by gzip or as a zlib stream, through isal, in bounded memory."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -40,14 +41,58 @@ def reading(path: Path) -> Iterator[BinaryIO]:
         TruncatedError: the compressed stream stops before its end.
         DecodeError: the compressed stream is damaged.
     """
-    stream = cast(BinaryIO, igzip.open(path, "rb") if is_gzip(path) else path.open("rb"))
+    with reading_at(path, 0, "gzip" if is_gzip(path) else "raw") as stream:
+        yield stream
+
+
+@contextmanager
+def reading_at(path: Path, offset: int, packing: str) -> Iterator[BinaryIO]:
+    """The file's bytes from an offset on, unpacked.
+
+    Args:
+        path: the file.
+        offset: where the packed bytes begin.
+        packing: raw, gzip or zlib.
+
+    Raises:
+        TruncatedError, DecodeError: as `reading`.
+    """
     try:
-        with stream:
-            yield stream
+        with path.open("rb") as file:
+            file.seek(offset)
+            yield cast(BinaryIO, _unpacked(file, packing))
     except EOFError as error:
         raise TruncatedError("the compressed file ends before its voxels do; fetch it again") from error
     except _DAMAGE as error:
         raise DecodeError("the compressed data are damaged (bad gzip stream); fetch the file again") from error
+
+
+def _unpacked(file: BinaryIO, packing: str) -> Any:
+    if packing == "gzip":
+        return igzip.IGzipFile(fileobj=file, mode="rb")
+    return io.BufferedReader(_ZlibReader(file)) if packing == "zlib" else file
+
+
+class _ZlibReader(io.RawIOBase):
+    """A zlib stream as a file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._unpacker = isal_zlib.decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._unpacker.eof:
+            packed = self._unpacker.unconsumed_tail or self._file.read(1 << 20)
+            if not packed:
+                raise EOFError
+            data = self._unpacker.decompress(packed, len(buffer))
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+        return 0
 
 
 def head(path: Path, size: int) -> bytes:
@@ -99,12 +144,32 @@ def write(path: Path, blocks: Iterable[NDArray[Any] | bytes], packed: bool, leve
         level: 0 to 3, isal's own scale; 1 gives the size of zlib's level 6 on CT-like noise.
     """
     if not packed:
-        with path.open("wb") as plain:
-            for block in blocks:
-                plain.write(_bytes_of(block))
+        write_after(path, b"", blocks, "raw")
         return
+    with path.open("wb") as file:
+        _write_gzip(file, blocks, level)
+
+
+def write_after(path: Path, start: bytes, blocks: Iterable[NDArray[Any] | bytes], packing: str, level: int = 1) -> int:
+    """Write plain bytes and after them blocks in the given packing; the length of the packed part."""
+    with path.open("wb") as file:
+        file.write(start)
+        if packing == "gzip":
+            _write_gzip(file, blocks, level)
+        elif packing == "zlib":
+            packer = isal_zlib.compressobj(level)
+            for block in blocks:
+                file.write(packer.compress(_bytes_of(block)))
+            file.write(packer.flush())
+        else:
+            for block in blocks:
+                file.write(_bytes_of(block))
+        return file.tell() - len(start)
+
+
+def _write_gzip(file: BinaryIO, blocks: Iterable[NDArray[Any] | bytes], level: int) -> None:
     threads = max(1, min(_MAX_THREADS, len(os.sched_getaffinity(0))))
-    with igzip_threaded.open(path, "wb", compresslevel=level, threads=threads) as stream:
+    with igzip_threaded.open(file, "wb", compresslevel=level, threads=threads) as stream:
         for block in blocks:
             stream.write(_bytes_of(block))
 
