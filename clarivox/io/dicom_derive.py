@@ -122,22 +122,6 @@ class Derivation:
             return uid_under(source, *parts)
         return uid(*parts)
 
-    def sentence(self) -> str:
-        """What was done, in words."""
-        run = self.provenance
-        digest = f", {run.digest[:12]}" if run.digest else ""
-        done = f"clarivox {clarivox.__version__}: {run.task} by {run.bundle} {run.version}{digest}"
-        done += f", strength {run.strength:g}"
-        if run.options:
-            done += ", " + json.dumps(run.options, sort_keys=True, default=str)
-        if run.scale != (1.0, 1.0, 1.0):
-            done += ", scale " + "x".join(f"{factor:g}" for factor in run.scale)
-        if run.clipped_voxels:
-            done += f"; {run.clipped_voxels} voxels clipped"
-        if run.forced:
-            done += "; the bundle is not made for this kind of image, the user insisted"
-        return done + (_INVENTS if run.task == "superres" else "")
-
     def series(self, header: Dataset, references: bytes, encoder: Encoder) -> Bytes:
         """The new elements that instances of one kind and history share."""
         found: Bytes = {}
@@ -200,7 +184,7 @@ class Derivation:
         return encoder.value("SeriesDescription", f"{start} {ending}".lstrip())
 
     def _description(self, header: Dataset, encoder: Encoder) -> bytes:
-        done = self.sentence()[:_LONGEST_TEXT]
+        done = sentence(self.provenance)[:_LONGEST_TEXT]
         before = str(header.get("DerivationDescription") or "")[: max(_LONGEST_TEXT - len(done) - 2, 0)]
         return encoder.value("DerivationDescription", f"{before}; {done}" if before else done)
 
@@ -219,9 +203,34 @@ class Derivation:
         put(found, text("SoftwareVersions", *(version for version in versions if version)))
         if self.made_at is not None:
             put(found, text("ContributionDateTime", self.made_at.strftime("%Y%m%d%H%M%S")))
-        put(found, text("ContributionDescription", self.sentence()[:_LONGEST_TEXT]))
+        put(found, text("ContributionDescription", sentence(self.provenance)[:_LONGEST_TEXT]))
         put(found, coded("PurposeOfReferenceCodeSequence", "109102", "DCM", "Processing Equipment"))
         return item([in_order(found)])
+
+
+def key_of(run: Provenance) -> tuple[Any, ...]:
+    """What identifiers depend on: what was run, and not where or how long."""
+    return (run.bundle, run.version, run.digest, run.task, run.options, run.strength, run.scale, run.forced)
+
+
+def sentence(run: Provenance) -> str:
+    """What was done, in words.
+
+    >>> sentence(Provenance("mr_unet_denoise", "1.0", "ab" * 32, "denoise"))  # doctest: +ELLIPSIS
+    'clarivox ...: denoise by mr_unet_denoise 1.0, abababababab, strength 1'
+    """
+    done = f"clarivox {clarivox.__version__}: {run.task} by {run.bundle} {run.version}".rstrip()
+    done += f", {run.digest[:12]}" if run.digest else ""
+    done += f", strength {run.strength:g}"
+    if run.options:
+        done += ", " + json.dumps(run.options, sort_keys=True, default=str)
+    if run.scale != (1.0, 1.0, 1.0):
+        done += ", scale " + "x".join(f"{factor:g}" for factor in run.scale)
+    if run.clipped_voxels:
+        done += f"; {run.clipped_voxels} voxels clipped"
+    if run.forced:
+        done += "; the bundle is not made for this kind of image, the user insisted"
+    return done + (_INVENTS if run.task == "superres" else "")
 
 
 def put(found: Bytes, encoded: bytes) -> None:

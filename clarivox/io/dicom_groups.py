@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from clarivox.io.dicom_derive import Derivation, is_enhanced, put, reference
+from clarivox.io.dicom_derive import Derivation, is_enhanced, put, reference, sentence
 from clarivox.io.dicom_encode import Bytes, Encoder, in_order, item, sequence, tag_and_vr, text
 from clarivox.io.dicom_grid import Finer
 
@@ -69,7 +69,7 @@ class Groups:
     def _frame(self, group: Dataset, shared: Dataset, index: int) -> bytes:
         found = self._group(group, shared)
         inner: Bytes = {}
-        put(inner, text("DerivationDescription", self.derivation.sentence()[:1024]))
+        put(inner, text("DerivationDescription", sentence(self.derivation.provenance)[:1024]))
         put(inner, sequence("DerivationCodeSequence", self.derivation.code_item()))
         put(inner, sequence("SourceImageSequence", self.derivation.source_item(self.header, index + 1)))
         before = [item([in_order(self.encoder.nested(old))]) for old in group.get("DerivationImageSequence") or []]

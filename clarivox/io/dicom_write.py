@@ -10,7 +10,6 @@ otherwise content and series keep the source's, and the date of creation is left
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,14 +22,15 @@ from pydicom import Dataset
 
 from clarivox.errors import OptionError, OutputError
 from clarivox.io import atomic
-from clarivox.io.dicom_derive import Derivation, is_dropped, is_enhanced, put, reference
+from clarivox.io.dicom_derive import Derivation, is_dropped, is_enhanced, key_of, put, reference
 from clarivox.io.dicom_encode import Bytes, Encoder, in_order, item, number, preamble_and_meta, sequence, text
-from clarivox.io.dicom_groups import Groups
 from clarivox.io.dicom_grid import Finer
+from clarivox.io.dicom_groups import Groups
 from clarivox.io.dicom_lossy import lossy
 from clarivox.io.dicom_pack import SYNTAX, pixel_data
 from clarivox.io.dicom_source import DicomSource
 from clarivox.io.dicom_uid import IMPLEMENTATION_NAME, IMPLEMENTATION_UID
+from clarivox.io.dicom_warnings import Quiet
 from clarivox.io.written import Written
 from clarivox.volume import Channels, Provenance, Volume
 
@@ -80,8 +80,7 @@ def write_series(
     """
     if compress not in SYNTAX:
         raise OptionError(f"compression is jpegls or none; found {compress!r}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # pydicom's quote values, which may name a patient
+    with Quiet():
         series = _Series(volume, compress, frozenset(keep_private), made_at)
         names: list[str] = []
         with atomic.folder(folder, overwrite) as temporary:
@@ -104,8 +103,7 @@ class _Series:
         self.source = _source(volume)
         run = volume.provenance or _unexplained(volume)
         self.finer = Finer(columns=run.scale[0], rows=run.scale[1])
-        key = (run.bundle, run.version, run.digest, run.task, run.options, run.strength, run.scale, run.forced)
-        self.derivation = Derivation(run, (*key, self.source.part), made_at, self.finer.same)
+        self.derivation = Derivation(run, (*key_of(run), self.source.part), made_at, self.finer.same)
         self.encoder = Encoder(is_dropped, keep_private)
         self.parts = list(_parts(self.source))
         self._check(run)
