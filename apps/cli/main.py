@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `clarivox`. Nothing heavy is imported before the chosen command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from clarivox.cli.compare import compare
+from clarivox.cli.demo import demo
+from clarivox.cli.enhance import enhance
+
+from clarivox.cli.bundles import bundles
+from clarivox.cli.doctor import doctor
+from clarivox.cli.info import info
+from clarivox.cli.sample import sample
+from clarivox.cli.screen import EXIT_CODES, Reporting
+
+_EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
+
+app = typer.Typer(
+    name="clarivox",
+    cls=Reporting,
+    help="Medical image enhancement: the geometry kept, every change shown. Research software, not a medical device.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (enhance, info, bundles, compare, sample, doctor, demo):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from clarivox import __version__
+
+        typer.echo(f"clarivox {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Medical image enhancement: the geometry kept, every change shown. Research software, not a medical device."""
+
+
+def run() -> None:
+    """Run the command line and end the process with its exit code."""
+    app()
