@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from clarivox.cli.compare import compare
-from clarivox.cli.demo import demo
-from clarivox.cli.enhance import enhance
 
 from clarivox.cli.bundles import bundles
+from clarivox.cli.compare import compare
+from clarivox.cli.demo import demo
 from clarivox.cli.doctor import doctor
+from clarivox.cli.enhance import enhance
 from clarivox.cli.info import info
 from clarivox.cli.sample import sample
 from clarivox.cli.screen import EXIT_CODES, Reporting
