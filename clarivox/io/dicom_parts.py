@@ -32,7 +32,7 @@ Group = list[Instance]
 
 
 def like_images(instances: Sequence[Instance]) -> list[tuple[str, Group]]:
-    """Groups of one size, kind and orientation, each with a name; scout views apart.
+    """Groups of one size, kind and orientation, each with a name.
 
     Phases at the same positions are still together: see `phases`.
     """
@@ -42,18 +42,13 @@ def like_images(instances: Sequence[Instance]) -> list[tuple[str, Group]]:
         key = (
             instance.sop_class,
             (found.rows, found.columns, found.samples, found.dtype, found.stored, found.photometric),
-            instance.localizer and instance.modality == "CT",
             _orientation_key(instance, groups),
             instance.spacing,
         )
         groups.setdefault(key, []).append(instance)
     if len(groups) == 1:
         return [("", next(iter(groups.values())))]
-    return [(_name(number, key), group) for number, (key, group) in enumerate(groups.items(), 1)]
-
-
-def _name(number: int, key: tuple[object, ...]) -> str:
-    return f"localizer {number}" if key[2] else f"geometry {number}"
+    return [(f"geometry {number}", group) for number, group in enumerate(groups.values(), 1)]
 
 
 def _orientation_key(instance: Instance, groups: dict[tuple[object, ...], Group]) -> object:
@@ -63,7 +58,7 @@ def _orientation_key(instance: Instance, groups: dict[tuple[object, ...], Group]
     for key, group in groups.items():
         known = group[0].orientation
         if known is not None and np.abs(known - instance.orientation).max() <= COSINE_TOLERANCE:
-            return key[3]
+            return key[2]
     return tuple(instance.orientation.ravel().tolist())
 
 

@@ -24,6 +24,7 @@ from clarivox.io.dicom_image import PixelFormat
 from clarivox.io.dicom_instance import Instance, Plan
 from clarivox.io.dicom_objects import NATIVE
 from clarivox.io.dicom_warnings import Quiet, hush_thread
+from clarivox.progress import Meter
 from clarivox.volume import blank_like
 
 Pixels = NDArray[Any]
@@ -169,25 +170,24 @@ def keep_stored_bits(target: Pixels, found: PixelFormat) -> None:
     np.right_shift(target, unused, out=target)
 
 
-def read_pixels(plan: Plan, told: Callable[[float], None]) -> tuple[Pixels, tuple[str, ...]]:
+def read_pixels(plan: Plan, meter: Meter) -> tuple[Pixels, tuple[str, ...]]:
     """The stored numbers of a plan, shape (C, X, Y, Z), and notes.
 
     Args:
         plan: what to read.
-        told: called with the share done, between frames; what it raises ends the reading.
+        meter: told after each frame; what it raises ends the reading.
     """
     array = blank_like(plan.shape, plan.instances[0].format.dtype)
     frames = array.transpose(0, 3, 2, 1)
     samples = plan.instances[0].format.samples
     notes: set[str] = set()
-    total = plan.placement.shape[0] * plan.placement.shape[1]
     workers = min(8, os.cpu_count() or 1)
     with ExitStack() as opened, Quiet() as quiet:
         one = opened.enter_context(Frames(plan.instances[0])) if len(plan.instances) == 1 else None
         pool = opened.enter_context(ThreadPoolExecutor(max_workers=workers, initializer=hush_thread))
-        for done, found in enumerate(_in_turn(pool, _tasks(plan, frames, samples, one)), 1):
+        for found in _in_turn(pool, _tasks(plan, frames, samples, one)):
             notes |= found
-            told(done / total)
+            meter.advance()
     return array, (*quiet.notes, *sorted(notes))
 
 

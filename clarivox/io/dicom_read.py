@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clarivox.errors import (
-    CancelledError,
     FormatError,
     GeometryError,
     InputError,
@@ -28,10 +26,8 @@ from clarivox.io.dicom_scan import DicomInfo, scan
 from clarivox.io.dicom_source import DicomSource
 from clarivox.io.limits import Limits
 from clarivox.io.series import SeriesInfo
+from clarivox.progress import Meter, Progress
 from clarivox.volume import Channels, Fault, Unit, Volume
-
-Progress = Callable[[Any], bool | None]
-"""Told with the share done; False ends the work."""
 
 ERRORS: dict[str, type[InputError]] = {
     "truncated": TruncatedError,
@@ -76,7 +72,7 @@ def read_dicom(info: SeriesInfo, *, allow_uneven: bool = False, progress: Progre
     Args:
         info: one of the scan's list; where it comes from elsewhere (JSON), its files are scanned again.
         allow_uneven: also read a series with missing or unevenly spaced slices; `Volume.irregular` then says so.
-        progress: told with the share done; False ends the reading.
+        progress: told after each frame; False ends the reading.
 
     Raises:
         FormatError, TruncatedError, DecodeError, LimitError: the files cannot be read; see the code.
@@ -91,7 +87,7 @@ def read_dicom(info: SeriesInfo, *, allow_uneven: bool = False, progress: Progre
     slope, intercept = _rescale(plan)
     first = plan.instances[0]
     grey = plan.channels in (Channels.GREY, Channels.VOLUMES)
-    array, notes = read_pixels(plan, lambda share: _tell(progress, share))
+    array, notes = read_pixels(plan, Meter("read", plan.placement[..., 0].size, progress))
     return Volume(
         array=array,
         affine=plan.affine,
@@ -162,8 +158,3 @@ def _source(plan: Plan) -> DicomSource:
         placement=plan.placement,
         part=plan.part,
     )
-
-
-def _tell(progress: Progress | None, share: float) -> None:
-    if progress is not None and progress(share) is False:
-        raise CancelledError("reading was cancelled")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clarivox.errors import ClarivoxError, LimitError
+from clarivox.errors import ClarivoxError, FormatError, LimitError
 from clarivox.io.dicom_frames import frame_items, multiframe_plan, transformation
 from clarivox.io.dicom_geometry import stack
 from clarivox.io.dicom_instance import Instance, Plan, read_instance
@@ -25,6 +25,9 @@ from clarivox.volume import Axis, Channels
 
 LOOSE = frozenset({"CR", "DX", "MG", "IO", "US", "XA", "RF"})
 """Modalities whose single images are pictures of their own even where they have positions."""
+
+
+SCOUT = "a scout view inside a series of slices is left out; send it as a series of its own to enhance it"
 
 
 @dataclass
@@ -116,8 +119,12 @@ def _list_series(members: Group, outcome: _Scan) -> None:
         if _alone(instance):
             part = f"image {_number(instance)}" if several else ""
             _list_volume([instance], part, outcome, copies)
-    if singles:
-        for name, like in like_images(singles):
+    slices = [one for one in singles if not one.localizer] or singles
+    if len(slices) < len(singles):
+        scouts = [one for one in singles if one.localizer]
+        outcome.refuse(FormatError(SCOUT, code="localizer"), [one.path for one in scouts], scouts, "localizer")
+    if slices:
+        for name, like in like_images(slices):
             for phase, group in phases(like):
                 part = ", ".join(word for word in (name, phase) if word)
                 _list_volume(group, part or ("single frames" if len(singles) != len(members) else ""), outcome, copies)
