@@ -23,7 +23,7 @@ MAX_RATIO = 1040
 """Bytes that one byte of deflate can stand for at most (1032), with room for headers."""
 
 _CHUNK = 4 << 20
-_DAMAGE: tuple[type[Exception], ...] = (gzip.BadGzipFile, isal_zlib.IsalError)
+_DAMAGE: Any = (gzip.BadGzipFile, isal_zlib.IsalError)
 _MAX_THREADS = 8
 
 

@@ -27,7 +27,7 @@ from clarivox.volume import Axis, Channels, Volume, blank_like
 NO_SPACING = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Columns run to the patient's left and rows to the back, 1 mm each: DICOM's identity orientation."""
 
-_READERS = {Kind.PNG: PngImageFile, Kind.JPEG: JpegImageFile, Kind.TIFF: TiffImageFile}
+_READERS: dict[Kind, Any] = {Kind.PNG: PngImageFile, Kind.JPEG: JpegImageFile, Kind.TIFF: TiffImageFile}
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -170,7 +170,9 @@ def _checked(picture: Any, name: str, kind: Kind, limits: Limits) -> _Found:
     channels, dtype, palette = _kind_of_pixels(picture, tags)
     if dtype == np.int32 and kind is Kind.PNG:
         dtype = np.dtype(np.uint16)
-    turned = picture.getexif().get(_ORIENTATION, 1)
+    if _raw_mode(picture) in ("L;2", "L;4"):
+        notes.append("grey of 2 or 4 bits is read stretched to 0..255")
+    turned = _orientation(picture, kind)
     if turned in range(2, 9):
         notes.append(f"turned upright as the file's orientation mark {turned} says")
         if turned >= 5 and kind is not Kind.TIFF:
@@ -181,8 +183,6 @@ def _checked(picture: Any, name: str, kind: Kind, limits: Limits) -> _Found:
         notes.append("a transparency channel in which every pixel is opaque was left out")
     if picture.mode == "1":
         notes.append("a picture of one bit is read as 0 and 255")
-    if _raw_mode(picture) in ("L;2", "L;4"):
-        notes.append("grey of 2 or 4 bits is read stretched to 0..255")
     if pages > 1:
         notes.append(f"{pages} pages are read as the frames of a clip")
     inverted = tags.get(_PHOTOMETRIC) == 0 and dtype.itemsize > 1
@@ -199,8 +199,15 @@ def _check_depth(picture: Any, kind: Kind, tags: Any) -> None:
     deep_tiff = kind is Kind.TIFF and max(bits) > 8
     if picture.mode in ("RGB", "RGBA", "LA") and ("16" in raw or deep_tiff):
         raise FormatError("16-bit colour is not read; save it as 16-bit grey or 8-bit colour", code="bad_datatype")
-    if kind is Kind.TIFF and max(bits) == 32 and picture.mode == "I" and tags.get(_SAMPLE_FORMAT, (1,))[0] != _SIGNED:
+    if kind is Kind.TIFF and max(bits) == 32 and picture.mode == "I" and _SIGNED not in tags.get(_SAMPLE_FORMAT, ()):
         raise FormatError("32-bit unsigned TIFF is not read; save it as 16-bit or as float", code="bad_datatype")
+
+
+def _orientation(picture: Any, kind: Kind) -> int:
+    """The mark in the headers; for PNG pillow would decode the whole picture to look behind it too."""
+    if kind is Kind.PNG and "exif" not in picture.info:
+        return 1
+    return int(picture.getexif().get(_ORIENTATION, 1))
 
 
 def _raw_mode(picture: Any) -> str:
@@ -217,7 +224,7 @@ def _kind_of_pixels(picture: Any, tags: Any) -> tuple[Channels, np.dtype[Any], N
         return Channels.GREY if picture.mode == "LA" else Channels.RGB, np.dtype(np.uint8), None
     if picture.mode not in _GREY:
         raise FormatError(f"pixels of kind {picture.mode} are not read; save them as grey or RGB", code="bad_datatype")
-    signed16 = picture.mode == "I" and tags.get(_BITS) == (16,)
+    signed16 = picture.mode == "I" and 16 in tags.get(_BITS, ())
     return Channels.GREY, np.dtype("i2" if signed16 else _GREY[picture.mode]), None
 
 
@@ -226,12 +233,12 @@ def _pixels(picture: Any, found: _Found) -> NDArray[Any]:
     mode = picture.mode
     if mode != found.mode:
         raise FormatError("the pages of the TIFF differ in size or kind; save each as its own file")
-    page = ImageOps.exif_transpose(picture) if found.source.kind != "tiff" else picture
+    page: Any = ImageOps.exif_transpose(picture) if found.source.kind != "tiff" else picture
     if "transparency" in picture.info or mode in ("RGBA", "LA"):
         if page.convert("RGBA").getextrema()[3][0] != 255:
             raise FormatError("the picture has transparent pixels; save it without transparency", code="transparent")
         page = page.convert({"RGBA": "RGB", "LA": "L"}.get(mode, mode)) if mode in ("RGBA", "LA") else page
     if mode == "1":
         page = page.convert("L")
-    pixels = np.asarray(page)
+    pixels: NDArray[Any] = np.asarray(page)
     return pixels.astype(found.dtype, copy=False)

@@ -143,7 +143,8 @@ def _pixels(volume: Volume, plan: _Plan, part: slice, z: int) -> NDArray[Any]:
         low, high = plan.window
         share = np.nan_to_num((volume.values(box)[0, :, :, 0].T - low) / (high - low), posinf=1.0, neginf=0.0)
         shown = np.clip(1 - share if volume.inverted else share, 0, 1)
-        return np.rint(shown * 255).astype(np.uint8)
+        bytes_: NDArray[Any] = np.rint(shown * 255).astype(np.uint8)
+        return bytes_
     stored = volume.array[box][..., 0]
     if volume.channels is Channels.YBR:
         stored = rgb_of(stored)
@@ -154,7 +155,8 @@ def _pixels(volume: Volume, plan: _Plan, part: slice, z: int) -> NDArray[Any]:
     grey = np.ascontiguousarray(stored[0].T)
     if plan.offset:
         return (grey.astype(np.int32) + plan.offset).astype(np.uint16)
-    return grey.view(np.uint16) if plan.signed else grey
+    as_bits: NDArray[Any] = grey.view(np.uint16) if plan.signed else grey
+    return as_bits
 
 
 def _picture(volume: Volume, pixels: NDArray[Any]) -> Any:
