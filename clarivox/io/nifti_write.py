@@ -33,7 +33,7 @@ def save(
     *,
     overwrite: bool = False,
     keep_text: bool = False,
-    level: int = 1,
+    level: int = 3,
     tell: Callable[[float], None] = lambda share: None,
 ) -> Written:
     """Write one file; gzip where the name ends with .gz. No second copy of the volume is made.
