@@ -54,12 +54,14 @@ class ImageSource:
         kind: png, jpeg or tiff.
         lossy: the file was compressed with loss.
         palette: red, green, blue of each index, shape (N, 3), or None.
+        file_bytes: length of the file, for the ratio of a lossy compression.
     """
 
     name: str
     kind: str
     lossy: bool = False
     palette: NDArray[np.uint8] | None = None
+    file_bytes: int = 0
 
     @property
     def format(self) -> str:
@@ -149,7 +151,7 @@ def _opened(path: Path, limits: Limits) -> Iterator[tuple[Any, _Found]]:
     kind = kind_of(path)
     try:
         with path.open("rb") as stream, _READERS[kind](stream) as picture:
-            found = _checked(picture, path.stem, kind, limits)
+            found = _checked(picture, path, kind, limits)
             yield picture, found
     except Image.DecompressionBombError as error:
         raise LimitError("a page of the TIFF is too large; save it as a file of its own") from error
@@ -159,7 +161,7 @@ def _opened(path: Path, limits: Limits) -> Iterator[tuple[Any, _Found]]:
         raise DecodeError(f"the {kind.upper()} file is damaged, or packed in a way that is not read") from error
 
 
-def _checked(picture: Any, name: str, kind: Kind, limits: Limits) -> _Found:
+def _checked(picture: Any, path: Path, kind: Kind, limits: Limits) -> _Found:
     width, height = picture.size
     pages = int(getattr(picture, "n_frames", 1)) if kind is Kind.TIFF else 1
     limits.check_frames(pages)
@@ -186,10 +188,9 @@ def _checked(picture: Any, name: str, kind: Kind, limits: Limits) -> _Found:
     if pages > 1:
         notes.append(f"{pages} pages are read as the frames of a clip")
     inverted = tags.get(_PHOTOMETRIC) == 0 and dtype.itemsize > 1
+    source = ImageSource(path.stem, str(kind), kind is Kind.JPEG, palette, path.stat().st_size)
     shape = (3 if channels is Channels.RGB else 1, width, height, pages)
-    return _Found(
-        ImageSource(name, str(kind), kind is Kind.JPEG, palette), shape, channels, dtype, picture.mode, inverted, notes
-    )
+    return _Found(source, shape, channels, dtype, picture.mode, inverted, notes)
 
 
 def _check_depth(picture: Any, kind: Kind, tags: Any) -> None:
