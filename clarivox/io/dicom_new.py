@@ -23,12 +23,11 @@ from clarivox.io import atomic
 from clarivox.io.dicom_enhanced import ENHANCED
 from clarivox.io.dicom_kinds import SINGLE, Kind, Recipe, fill
 from clarivox.io.dicom_plane import decimal
-from clarivox.io.dicom_uid import IMPLEMENTATION_UID, uid
+from clarivox.io.dicom_uid import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, uid
 from clarivox.volume import Channels, Volume
 
 __all__ = ["Kind", "new_series", "save_series"]
 
-IMPLEMENTATION_NAME = "CLARIVOX"
 _RECIPES: dict[Kind, Recipe] = {**SINGLE, **ENHANCED}
 _MADE_AT = datetime(2026, 1, 1, 12)
 

@@ -15,6 +15,9 @@ from typing import Any
 IMPLEMENTATION_UID = "2.25.120565947161436844727926186626069093873"
 """ImplementationClassUID of every file that clarivox writes; drawn once, at random."""
 
+IMPLEMENTATION_NAME = "CLARIVOX"
+"""ImplementationVersionName of every file that clarivox writes."""
+
 _SPACE = uuid.UUID("3f0c4a52-7d8e-4b36-9a1f-6c2d5e8b9041")
 _LONGEST = 64
 _OWN_DIGITS = 26
