@@ -42,7 +42,7 @@ def codestream(data: bytes) -> Codestream:
     >>> codestream(bytes.fromhex("ffd8 ffc0 000b 08 0010 0020 01 01 11 00 ffd9"))
     Codestream(rows=16, columns=32, components=1, bits=8, complete=True)
     """
-    start = data.find(J2K_START, 0, 512)
+    start = data.find(J2K_START, 0, 1 << 16)
     if start >= 0 and (start == 0 or data[4:8] == b"jP  "):
         return _j2k(data, start)
     if data[:2] == b"\xff\xd8":

@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
@@ -83,11 +83,11 @@ def starts_like_dicom(data: bytes) -> bool:
     """
     if data[128:132] == b"DICM":
         return True
-    group, number = int.from_bytes(data[:2], "little"), int.from_bytes(data[2:4], "little")
-    if len(data) < 16 or group not in (2, 8, 0x0200, 0x0800) or number > 0x20:
+    order: Literal["little", "big"] = "big" if data[:2] in (b"\0\2", b"\0\10") else "little"
+    group, number = int.from_bytes(data[:2], order), int.from_bytes(data[2:4], order)
+    if len(data) < 16 or group not in (2, 8) or number > 0x20:
         return False
-    explicit = data[4:6] in VRS
-    return explicit or (group in (2, 8) and int.from_bytes(data[4:8], "little") <= 256)
+    return data[4:6] in VRS or (order == "little" and int.from_bytes(data[4:8], order) <= 256)
 
 
 def read_header(path: Path, limits: Limits) -> Header:

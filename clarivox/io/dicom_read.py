@@ -53,8 +53,8 @@ def is_dicom(path: str | Path) -> bool:
 def scan_dicom(paths: str | Path | Iterable[str | Path], limits: Limits | None = None) -> list[SeriesInfo]:
     """What the DICOM files among `paths` hold, from headers alone.
 
-    Files that are not DICOM are passed over, unless one such file is all that was asked for. A bad file does not end
-    the scan: it is listed with its error.
+    A bad file does not end the scan: it is listed with its error. Below a folder, files that are not DICOM are passed
+    over.
 
     Args:
         paths: a file, or a folder at any depth, or several of these.

@@ -95,14 +95,15 @@ def scan(paths: str | Path | Iterable[str | Path], limits: Limits) -> list[Dicom
     """See `clarivox.io.dicom_read.scan_dicom`."""
     outcome = _Scan(limits)
     series: dict[str, Group] = {}
-    alone = isinstance(paths, (str, Path)) and not Path(paths).is_dir()
+    paths = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(one) for one in paths]
+    named = set(paths)
     for count, path in enumerate(walk(paths)):
         if count >= limits.entries:
             raise LimitError(f"the folder has over {limits.entries} files", code="too_many_files")
         try:
             instance = read_instance(path, limits)
         except ClarivoxError as error:
-            if error.code not in ("not_dicom", "dicomdir", "not_readable") or alone:
+            if error.code not in ("not_dicom", "dicomdir", "not_readable") or path in named:
                 outcome.refuse(error, [path])
             continue
         series.setdefault(instance.series_uid or str(path), []).append(instance)
