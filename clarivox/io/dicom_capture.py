@@ -16,6 +16,7 @@ from clarivox.errors import OptionError, OutputError
 from clarivox.io.dicom_derive import key_of, sentence
 from clarivox.io.dicom_kinds import Kind, code, fill
 from clarivox.io.dicom_new import new_series, save_series
+from clarivox.io.image import ImageSource
 from clarivox.io.written import Written
 from clarivox.volume import Channels, Volume
 
@@ -70,8 +71,9 @@ def write_capture(
 
 def _explain(ds: Dataset, volume: Volume) -> None:
     run = volume.provenance
-    if getattr(volume.source, "lossy", False):
+    if isinstance(volume.source, ImageSource) and volume.source.lossy:
         ds.LossyImageCompression = "01"
+        ds.LossyImageCompressionRatio = f"{max(1.0, volume.array.nbytes / volume.source.file_bytes):.4g}"
         ds.LossyImageCompressionMethod = "ISO_10918_1"
     if run is None:
         return
