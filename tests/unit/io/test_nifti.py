@@ -185,7 +185,9 @@ def test_bytes_after_the_voxels_are_said(tmp_path: Path) -> None:
 
 
 def test_every_awkward_file_is_as_nibabel_reads_it_or_refused_by_name(data_dir: Path) -> None:
-    files = [file for folder in ("nifti", "nifti_derived") for file in sorted((data_dir / "awkward" / folder).iterdir())]
+    files = [
+        file for folder in ("nifti", "nifti_derived") for file in sorted((data_dir / "awkward" / folder).iterdir())
+    ]
     for path in files:
         if path.name in REFUSED:
             with pytest.raises(ClarivoxError) as caught:
