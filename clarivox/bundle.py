@@ -17,9 +17,10 @@ from clarivox.errors import BundleError, OptionError
 if TYPE_CHECKING:
     import torch
 
+    from clarivox.passes import Piece, Run
     from clarivox.prepare import Items, Prepared, PrepareVolume
     from clarivox.volume import Volume
-    from clarivox.windows import Piece, Run, Windows
+    from clarivox.windows import Windows
 
 TASKS = ("denoise", "despeckle", "superres", "identity")
 
@@ -211,6 +212,7 @@ def assemble(folder: Path, parts: Mapping[str, Any], options: Mapping[str, Any])
     """
     import torch
 
+    from clarivox import engines
     from clarivox.prepare import PrepareVolumed
 
     info = describe(folder)
@@ -224,8 +226,7 @@ def assemble(folder: Path, parts: Mapping[str, Any], options: Mapping[str, Any])
             network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
         except (OSError, RuntimeError) as cause:
             raise BundleError(f"the weights {path.name} of bundle {info.name} do not fit its network") from cause
-    layout = torch.channels_last if info.spatial_dims == 2 else torch.channels_last_3d
-    network = network.eval().requires_grad_(False).to(memory_format=layout)
+    network = engines.eager(network, info.spatial_dims)
     prepare = preparing.prepare if isinstance(preparing, PrepareVolumed) else preparing
     return Bundle(info, digest, dict(options), network, prepare, parts["inferer"])
 

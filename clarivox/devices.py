@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from clarivox.errors import OptionError
+from clarivox.passes import CPU_BUDGET, Run
 from clarivox.tiles import rounded_up
-from clarivox.windows import CPU_BUDGET, Windows
+
+if TYPE_CHECKING:
+    from clarivox.windows import Windows
 
 
 def chosen(name: str) -> torch.device:
@@ -46,6 +51,18 @@ def memory(device: torch.device) -> int:
     return CPU_BUDGET
 
 
+def planned(network: torch.nn.Module, windows: Windows, device: torch.device, budget_bytes: int | None = None) -> Run:
+    """How a pass over images will be made on a device.
+
+    Args:
+        network: already on the device.
+        windows: how the images are cut.
+        device: where the pass runs.
+        budget_bytes: memory for windows and their activations; by default what the device has.
+    """
+    return Run(device, footprint(network, windows), budget_bytes or memory(device))
+
+
 @torch.inference_mode()
 def footprint(network: torch.nn.Module, windows: Windows) -> int:
     """Bytes that a network needs for each voxel of its input, estimated from its largest layer.
@@ -62,11 +79,12 @@ def footprint(network: torch.nn.Module, windows: Windows) -> int:
         largest = max(largest, sum(sizes))
 
     hooks = [m.register_forward_hook(look) for m in network.modules() if not list(m.children())]
-    parameter = next(network.parameters(), torch.empty(0))
-    sample = torch.zeros((1, channels, *(side,) * windows.spatial_dims), device=parameter.device)
+    like = next(network.parameters(), torch.empty(0))
+    sample = torch.zeros((1, channels, *(side,) * windows.spatial_dims), device=like.device, dtype=like.dtype)
     try:
         network(sample)
     finally:
         for hook in hooks:
             hook.remove()
-    return max(16, 2 * largest // side**windows.spatial_dims)
+    each: int = 2 * largest // side**windows.spatial_dims
+    return max(16, each)

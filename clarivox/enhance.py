@@ -9,19 +9,12 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clarivox import bundle as bundles
 from clarivox.bundle import Bundle
 from clarivox.errors import CapacityError, GeometryError, ModalityError, OptionError
 from clarivox.progress import Meter, Progress
 from clarivox.volume import Axis, Channels, Fault, Provenance, Volume
-
-if TYPE_CHECKING:
-    import torch
-
-    from clarivox.prepare import Items
-    from clarivox.windows import Run
 
 
 def enhance(
@@ -64,7 +57,7 @@ def enhance(
     (True, 'identity')
     """
     from clarivox import restore
-    from clarivox.devices import chosen, fallbacks
+    from clarivox.devices import chosen, fallbacks, planned
     from clarivox.prepare import Items
 
     started = time.monotonic()
@@ -77,22 +70,25 @@ def enhance(
     notes = check_kind(volume, loaded, force) + check_slices(volume, loaded, allow_uneven)
     prepared = loaded.prepare(volume)
     items = Items(prepared, info.spatial_dims, loaded.windows.neighbours, info.clip)
+    c, x, y, z = volume.shape
+    finer = (c, x * loaded.scale[0], y * loaded.scale[1], z * loaded.scale[2])
+    array = restore.room(finer, volume.array.dtype, memory_limit_bytes)
     for place in fallbacks(chosen(device)):
-        run, tally = planned(loaded, items, place, memory_limit_bytes), restore.Tally()
+        run, tally = planned(loaded.network.to(place), loaded.windows, place, memory_limit_bytes), restore.Tally()
         run.on_window = Meter("enhance", 1.0, progress).advance
         try:
             pieces = loaded.infer(items, run)
             if info.grid == "scaled":
-                array = restore.rescaled(pieces, items, loaded.scale, tally)
+                restore.rescaled(pieces, items, loaded.scale, tally, array)
             else:
-                array = restore.restored(pieces, items, strength, tally)
+                restore.restored(pieces, items, strength, tally, array)
             break
         except CapacityError as cause:
-            notes += (*run.notes, f"{cause}; the CPU was used instead")
+            notes += (*run.notes, f"{cause}; the next device was tried")
             failed = cause
     else:
         raise failed
-    sides = volume.array[0].size * len(prepared.ranges)
+    voxels = math.prod(items.shape) * len(items)
     provenance = Provenance(
         bundle=info.name,
         version=info.version,
@@ -104,28 +100,14 @@ def enhance(
         device=str(place),
         seconds=time.monotonic() - started,
         windows=run.windows,
-        redundancy=run.computed / sides,
+        redundancy=run.computed / voxels,
         clipped_voxels=tally.clipped,
         forced=force and not info.accepts(volume.modality),
-        notes=(*notes, *run.notes, *tally.report(sides)),
+        notes=(*notes, *run.notes, *tally.notes(voxels)),
     )
     if info.grid == "scaled":
         return restore.on_finer_grid(volume, array, loaded.scale, provenance)
     return volume.replace(array=array, provenance=provenance)
-
-
-def planned(bundle: Bundle, items: Items, place: torch.device, memory_limit_bytes: int | None) -> Run:
-    """How the pass over the items will be made on a device."""
-    from clarivox.devices import footprint, memory
-    from clarivox.windows import Run
-
-    bundle.network.to(place)
-    each = footprint(bundle.network, bundle.windows)
-    budget = memory_limit_bytes or memory(place)
-    run = Run(device=place, footprint=each, budget_bytes=budget)
-    if place.type != "cpu":
-        run.batch = max(1, min(64, run.limit // math.prod(items.shape)))
-    return run
 
 
 def check_kind(volume: Volume, bundle: Bundle, force: bool) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ those become 0, the low end of the scale.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +18,9 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from numpy.typing import NDArray
 
-from clarivox.scaling import Percentiles, Range, Scaling, StoredRange, Unscaled, Window
+from clarivox.scaling import Percentiles, Range, Samples, Scaling, StoredRange, Unscaled, Window
 from clarivox.tiles import Box
-from clarivox.volume import Axis, Channels, Volume
+from clarivox.volume import Axis, Channels, Index, Volume
 
 __all__ = ["Items", "Percentiles", "PrepareVolume", "PrepareVolumed", "Prepared", "StoredRange", "Unscaled", "Window"]
 
@@ -58,9 +57,11 @@ class Prepared:
         """Model values of one box (X, Y, Z) of a plane, float32, the box's shape; a new array."""
         values = plane_values(self.volume, plane, box, self.by_channel)
         offset, width = self.scale(plane)
-        hidden = blank(self.volume, plane, box, self.by_channel, values)
-        values -= np.float32(offset)
-        values *= np.float32(1 / width)
+        hidden = blank(self.volume, plane, box, self.by_channel)
+        if offset != 0:
+            values -= np.float32(offset)
+        if width != 1:
+            values *= np.float32(1 / width)
         if self.ranges[plane].clip:
             np.clip(values, 0, 1, out=values)
         if hidden is not None:
@@ -80,37 +81,54 @@ def plane_count(volume: Volume, by_channel: bool) -> int:
     return 1 if colour and not by_channel else volume.shape[0]
 
 
+def at(channels: slice, box: Box) -> Index:
+    """The index of a box (X, Y, Z) in some channels."""
+    x, y, z = box
+    return channels, x, y, z
+
+
+def is_luma(volume: Volume, by_channel: bool) -> bool:
+    """Whether a plane is the luma of three channels."""
+    return volume.channels is Channels.RGB and not by_channel
+
+
 def plane_values(volume: Volume, plane: int, box: Box, by_channel: bool) -> NDArray[np.float32]:
     """Values in the volume's unit of one box of a plane: the luma of RGB, the Y of YBR, else the channel itself."""
-    if volume.channels is Channels.RGB and not by_channel:
-        colours = volume.values((slice(0, 3), *box))  # type: ignore[arg-type]
-        luma: NDArray[np.float32] = LUMA[0] * colours[0] + LUMA[1] * colours[1] + LUMA[2] * colours[2]
+    if is_luma(volume, by_channel):
+        red, green, blue = volume.values(at(slice(0, 3), box))
+        luma: NDArray[np.float32] = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
         return luma
-    return volume.values((slice(plane, plane + 1), *box))[0]  # type: ignore[arg-type]
+    values: NDArray[np.float32] = volume.values(at(slice(plane, plane + 1), box))[0]
+    return values
 
 
-def blank(
-    volume: Volume, plane: int, box: Box, by_channel: bool, values: NDArray[np.float32]
-) -> NDArray[np.bool_] | None:
+def blank(volume: Volume, plane: int, box: Box, by_channel: bool) -> NDArray[np.bool_] | None:
     """True where one box of a plane shows no image: padding and non-finite values; None where all of it does."""
-    merged = volume.channels is Channels.RGB and not by_channel
-    channels = slice(0, 3) if merged else slice(plane, plane + 1)
-    hidden = volume.padding_mask((channels, *box))  # type: ignore[arg-type]
-    mask = None if hidden is None else hidden.all(axis=0)
-    if np.issubdtype(volume.array.dtype, np.floating):
-        bad = ~np.isfinite(values)
+    index = at(slice(0, 3) if is_luma(volume, by_channel) else slice(plane, plane + 1), box)
+    hidden = volume.padding_mask(index)
+    mask: NDArray[np.bool_] | None = None if hidden is None else hidden.all(axis=0)
+    if volume.array.dtype.kind == "f":
+        bad = ~np.isfinite(volume.array[index]).all(axis=0)
         mask = bad if mask is None else mask | bad
-    return mask if mask is not None and mask.any() else None
+    return None if mask is None or not mask.any() else mask
 
 
-def _samples(volume: Volume, plane: int, by_channel: bool) -> Iterator[NDArray[np.generic]]:
-    """Values of one plane that show an image, slice by slice; stored integers where the scale is 1 and 0."""
-    _, x, y, depth = volume.shape
-    for z in range(depth):
-        box = (slice(0, x), slice(0, y), slice(z, z + 1))
-        values = plane_values(volume, plane, box, by_channel)
-        hidden = blank(volume, plane, box, by_channel, values)
-        yield values if hidden is None else values[~hidden]
+def samples(volume: Volume, plane: int, by_channel: bool) -> Samples:
+    """What shows an image in one plane: stored integers where all slices share one scale, else values."""
+    same = np.ptp(volume.slope) == 0 and np.ptp(volume.intercept) == 0 and volume.slope[0] > 0
+    stored = bool(same) and volume.array.dtype.kind in "iu" and not is_luma(volume, by_channel)
+
+    def slabs() -> Iterator[NDArray[Any]]:
+        _, x, y, depth = volume.shape
+        for z in range(depth):
+            box = (slice(0, x), slice(0, y), slice(z, z + 1))
+            slab = volume.array[(plane, *box)] if stored else plane_values(volume, plane, box, by_channel)
+            hidden = blank(volume, plane, box, by_channel)
+            yield slab if hidden is None else slab[~hidden]
+
+    if stored:
+        return Samples(slabs, float(volume.slope[0]), float(volume.intercept[0]))
+    return Samples(slabs)
 
 
 class PrepareVolume(Transform):  # type: ignore[misc]
@@ -135,8 +153,8 @@ class PrepareVolume(Transform):  # type: ignore[misc]
     def __call__(self, volume: Volume) -> Any:
         """A `Prepared`, or a tensor where `whole` is set."""
         planes = range(plane_count(volume, self.by_channel))
-        slabs = [functools.partial(_samples, volume, plane, self.by_channel) for plane in planes]
-        prepared = Prepared(volume, tuple(self.scaling(volume, each) for each in slabs), self.by_channel)
+        found = [self.scaling(volume, samples(volume, plane, self.by_channel)) for plane in planes]
+        prepared = Prepared(volume, tuple(found), self.by_channel)
         return prepared.tensor() if self.whole else prepared
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +27,22 @@ class Range:
     """Whether the network's input is clipped to 0..1."""
 
 
-Slabs = Callable[[], Iterator[NDArray[np.generic]]]
-"""Gives the finite values that are not padding, slab by slab; may be called several times."""
+@dataclass(frozen=True)
+class Samples:
+    """What shows an image in one plane of a volume: no padding, nothing that is not finite."""
+
+    slabs: Callable[[], Iterator[NDArray[Any]]]
+    """Gives the samples slab by slab, of any shape; may be called several times."""
+    slope: float = 1.0
+    intercept: float = 0.0
+    """Value in the volume's unit = slope * sample + intercept; the slope is above 0."""
 
 
 class Scaling(Protocol):
     """Finds the range of one plane of a volume."""
 
-    def __call__(self, volume: Volume, slabs: Slabs) -> Range:
-        """The range of the plane that `slabs` gives, in the volume's unit."""
+    def __call__(self, volume: Volume, samples: Samples) -> Range:
+        """The range of the plane that `samples` are from, in the volume's unit."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,9 @@ class Percentiles:
         if not 0 <= (self.low or 0) < self.high <= 100:
             raise BundleError(f"percentiles must rise within 0 to 100; found {self.low} and {self.high}")
 
-    def __call__(self, volume: Volume, slabs: Slabs) -> Range:
+    def __call__(self, volume: Volume, samples: Samples) -> Range:
         """Percentiles of the plane, padding and non-finite values left out."""
-        low, high = percentiles(slabs, (0.0 if self.low is None else self.low, self.high))
+        low, high = percentiles(samples, (0.0 if self.low is None else self.low, self.high))
         return Range(0.0 if self.low is None else low, high, self.clip)
 
 
@@ -77,7 +84,7 @@ class Window:
     high: float
     clip: bool = False
 
-    def __call__(self, volume: Volume, slabs: Slabs) -> Range:
+    def __call__(self, volume: Volume, samples: Samples) -> Range:
         """The same window for every volume."""
         return Range(self.low, self.high, self.clip)
 
@@ -86,10 +93,11 @@ class Window:
 class StoredRange:
     """What the source's bits can hold; where the source is floating point, what the volume holds."""
 
-    def __call__(self, volume: Volume, slabs: Slabs) -> Range:
+    def __call__(self, volume: Volume, samples: Samples) -> Range:
         """From the smallest value that could be stored to the largest."""
         if volume.stored_range is None:
-            return Range(*percentiles(slabs, (0.0, 100.0)))
+            low, high = percentiles(samples, (0.0, 100.0))
+            return Range(low, high)
         ends = np.outer(volume.stored_range, volume.slope) + volume.intercept
         return Range(float(ends.min()), float(ends.max()))
 
@@ -98,45 +106,64 @@ class StoredRange:
 class Unscaled:
     """Values as they are, in the volume's unit."""
 
-    def __call__(self, volume: Volume, slabs: Slabs) -> Range:
+    def __call__(self, volume: Volume, samples: Samples) -> Range:
         """0 stays 0 and 1 stays 1."""
         return Range(0.0, 1.0)
 
 
-def percentiles(slabs: Slabs, wanted: tuple[float, ...]) -> list[float]:
-    """Percentiles by counting, never holding more than one slab of values.
+def percentiles(samples: Samples, wanted: tuple[float, ...]) -> list[float]:
+    """Percentiles by counting, never holding more than one slab.
 
-    A percentile is the smallest value with at least that share of the values at or below it. Integers are counted
-    exactly up to a spread of 2^20; wider or real numbers to 2^-32 of their spread.
+    A percentile is the smallest value with at least that share of the values at or below it. Integers that span less
+    than 2^20 are counted exactly; other numbers to 2^-32 of what they span. Without any sample all are 0.
 
-    >>> percentiles(lambda: iter([np.arange(101)]), (0.0, 50.0, 100.0))
+    >>> percentiles(Samples(lambda: iter([np.arange(101)])), (0.0, 50.0, 100.0))
     [0.0, 50.0, 100.0]
-    >>> percentiles(lambda: iter([]), (99.0,))
+    >>> percentiles(Samples(lambda: iter([])), (99.0,))
     [0.0]
     """
-    ends = [(slab.min(), slab.max(), slab.size) for slab in slabs() if slab.size]
+    ends = [(slab.min(), slab.max(), slab.size, slab.dtype.kind) for slab in samples.slabs() if slab.size]
     if not ends:
         return [0.0] * len(wanted)
-    low, high = float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
-    ranks = [max(1, int(np.ceil(share / 100 * sum(e[2] for e in ends)))) for share in wanted]
-    if all(np.issubdtype(slab.dtype, np.integer) for slab in slabs()) and high - low < 2**20:
-        counts = np.zeros(int(high - low) + 1, np.int64)
-        for slab in slabs():
-            counts += np.bincount((slab.ravel() - np.int64(low)).astype(np.int64), minlength=counts.size)
-        return [low + int(np.searchsorted(np.cumsum(counts), rank)) for rank in ranks]
-    return [_refined(slabs, low, high, rank) for rank in ranks]
+    low, high = float(min(end[0] for end in ends)), float(max(end[1] for end in ends))
+    number = sum(end[2] for end in ends)
+    ranks = [max(1, int(np.ceil(share / 100 * number))) for share in wanted]
+    if all(end[3] in "iu" for end in ends) and high - low < 2**20:
+        found = _counted(samples, int(low), int(high), ranks)
+    else:
+        found = _refined(samples, low, high, ranks)
+    return [samples.slope * value + samples.intercept for value in found]
 
 
-def _refined(slabs: Slabs, low: float, high: float, rank: int) -> float:
-    """The value of one rank among reals, by two histograms of 2^16 bins, the second within a bin of the first."""
-    top = high
-    for _ in range(2):
-        if not low < high:
-            break
-        edges = np.linspace(low, high, 2**16 + 1)
-        counts = sum(np.histogram(slab, edges)[0] for slab in slabs())
-        below = np.concatenate([[0], np.cumsum(counts)])
-        found = min(int(np.searchsorted(below, rank)), 2**16) - 1
-        # The last bin of a histogram holds its upper edge too; a bin of a finer one must not lose it.
-        low, high, rank = float(edges[found]), float(edges[found + 1]), rank - int(below[found])
-    return min(high, top)
+def _counted(samples: Samples, low: int, high: int, ranks: list[int]) -> list[float]:
+    """The samples of some ranks among integers, exactly."""
+    counts = np.zeros(high - low + 1, np.int64)
+    for slab in samples.slabs():
+        counts += np.bincount(slab.ravel().astype(np.int64) - low, minlength=counts.size)
+    below = np.cumsum(counts)
+    return [float(low + np.searchsorted(below, rank)) for rank in ranks]
+
+
+def _refined(samples: Samples, low: float, high: float, ranks: list[int]) -> list[float]:
+    """The samples of some ranks among reals: by 2^16 bins, then by as many within the bin that holds the rank."""
+    if low == high:
+        return [low] * len(ranks)
+    below, edges = _histogram(samples, low, high)
+    found = []
+    for rank in ranks:
+        bin_ = int(np.searchsorted(below, rank)) - 1
+        if not edges[bin_] < edges[bin_ + 1]:
+            found.append(float(edges[bin_]))
+            continue
+        inner, finer = _histogram(samples, float(edges[bin_]), float(edges[bin_ + 1]))
+        place = min(int(np.searchsorted(inner, rank - below[bin_])), finer.size - 1)
+        found.append(low if rank == 1 else float(finer[place]))
+    return found
+
+
+def _histogram(samples: Samples, low: float, high: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How many samples lie between `low` and each edge of 2^16 equal bins, and the edges."""
+    counts = np.zeros(2**16, np.int64)
+    for slab in samples.slabs():
+        counts += np.histogram(slab, 2**16, (low, high))[0]
+    return np.concatenate([[0], np.cumsum(counts)]), np.linspace(low, high, 2**16 + 1)

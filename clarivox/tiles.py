@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +99,31 @@ def halved(tile: Tile, shape: tuple[int, ...], halo: tuple[int, ...], stride: tu
     return halves
 
 
+class _Way(NamedTuple):
+    """One way to cut an axis."""
+
+    cores: list[slice]
+    longest: int
+    """Length of the longest window."""
+    total: int
+    """Lengths of all windows together."""
+
+
+def _ways(length: int, reach: int, step: int) -> list[_Way]:
+    """Every useful way to cut an axis, coarsest first: each has shorter windows than the one before."""
+    ways: list[_Way] = []
+    most = 1 if reach >= length else -(-length // step)
+    for parts in range(1, most + 1):
+        cores = [slice(*cut) for cut in cuts(length, parts, step)]
+        windows = [halo_window((core,), (length,), (reach,), (step,))[0] for core in cores]
+        lengths = [window.stop - window.start for window in windows]
+        if not ways or max(lengths) < ways[-1].longest:
+            ways.append(_Way(cores, max(lengths), sum(lengths)))
+        if max(lengths) <= 2 * reach + 4 * step:
+            break
+    return ways
+
+
 def exact(shape: tuple[int, ...], halo: tuple[int, ...], stride: tuple[int, ...], limit: int) -> list[Tile]:
     """Tiles of at most `limit` voxels each, cut so that as few voxels as possible are computed twice.
 
@@ -114,27 +140,14 @@ def exact(shape: tuple[int, ...], halo: tuple[int, ...], stride: tuple[int, ...]
     [520, 520]
     """
 
-    def plan(parts: tuple[int, ...]) -> tuple[int, float]:
-        """The largest window, and the voxels computed in all."""
-        longest, total = 1, 1.0
-        for axis, n in enumerate(parts):
-            sides = [
-                halo_window((slice(*cut),), shape[axis : axis + 1], halo[axis : axis + 1], stride[axis : axis + 1])[0]
-                for cut in cuts(shape[axis], n, stride[axis])
-            ]
-            lengths = [side.stop - side.start for side in sides]
-            longest, total = longest * max(lengths), total * sum(lengths)
-        return longest, total
-
-    most = [1 if h >= n else -(-n // s) for n, h, s in zip(shape, halo, stride, strict=True)]
-    parts = (1,) * len(shape)
-    while plan(parts)[0] > limit:
-        finer = [(*parts[:a], parts[a] + 1, *parts[a + 1 :]) for a in range(len(shape)) if parts[a] < most[a]]
-        finer = [p for p in finer if plan(p)[0] < plan(parts)[0]] or finer
-        if not finer:
-            break
-        parts = min(finer, key=lambda p: (plan(p)[1] * max(plan(p)[0], limit), p[:-1]))
-    sides = [[slice(*cut) for cut in cuts(n, p, s)] for n, p, s in zip(shape, parts, stride, strict=True)]
+    axes = [_ways(*axis) for axis in zip(shape, halo, stride, strict=True)]
+    best, fewest = tuple(axis[-1] for axis in axes), (math.inf, 0)
+    for ways in itertools.product(*axes):
+        if math.prod(way.longest for way in ways) <= limit:
+            cost = (math.prod(way.total for way in ways), math.prod(len(way.cores) for way in ways))
+            if cost < fewest:
+                best, fewest = ways, cost
+    sides = [way.cores for way in best]
     cores = [tuple(reversed(core)) for core in itertools.product(*reversed(sides))]
     return [Tile(core, halo_window(core, shape, halo, stride)) for core in cores]
 

@@ -14,80 +14,16 @@ return and the caller's input are never written to.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from monai.inferers import Inferer
 
 from clarivox import tiles
+from clarivox.devices import planned
 from clarivox.errors import BundleError, CapacityError
+from clarivox.passes import Images, Piece, Predictor, Run
 from clarivox.tiles import Box, Tile
-
-CPU_BUDGET = 2**28
-"""Bytes of activations in flight on a CPU; measured: larger windows gain nothing there, smaller ones repeat more."""
-
-Predictor = Callable[[torch.Tensor], torch.Tensor]
-
-
-class Images(Protocol):
-    """What is enhanced: images of one shape, read box by box."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Spatial shape of one image."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, item: int, box: Box) -> torch.Tensor:
-        """A box of one image, shape (C, *box), on the host."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A finished part of one image."""
-
-    item: int
-    box: Box
-    """Where it lies in the output image."""
-    values: torch.Tensor
-    """Shape (C, *box)."""
-
-
-@dataclass
-class Run:
-    """How one pass over the images is made, and what came of it.
-
-    Attributes:
-        device: where the network is.
-        footprint: bytes of memory that the network needs for each voxel of a window.
-        budget_bytes: memory for one batch of windows.
-        batch: windows in one call.
-        on_window: called after each batch with the share of the pass that it made.
-        host: accumulate blended windows on the host.
-        windows, computed: network windows so far, and voxels in them.
-        notes: every step back that memory enforced.
-    """
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    footprint: int = 256
-    budget_bytes: int = CPU_BUDGET
-    batch: int = 1
-    on_window: Callable[[float], None] | None = None
-    host: bool = False
-    windows: int = 0
-    computed: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def limit(self) -> int:
-        """Most voxels in one batch of windows."""
-        return max(1, self.budget_bytes // self.footprint)
-
-    def note(self, text: str) -> None:
-        """Keep a note once."""
-        if text not in self.notes:
-            self.notes.append(text)
 
 
 class Windows(Inferer):  # type: ignore[misc]
@@ -141,16 +77,33 @@ class Windows(Inferer):  # type: ignore[misc]
         self.neighbours = neighbours
         self.clip = clip
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The network's output for a batch of images, shape (B, C, *spatial), on the device of `inputs`."""
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, run: Run | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """The network's output for a batch of images.
+
+        Args:
+            inputs: shape (B, C, *spatial); never changed.
+            network: called with windows and `args`, `kwargs`.
+            run: how the pass is made; by default as the device of `inputs` and the network's layers suggest.
+
+        Returns:
+            Shape (B, C', *spatial x scale), on the device of `inputs`.
+
+        Raises:
+            BundleError: the batch is empty, or the network returns another shape than it should.
+            CapacityError: the smallest window does not fit the device.
+        """
         images = _Stack(inputs)
-        run = Run(device=inputs.device)
+        if run is None:
+            alone = isinstance(network, torch.nn.Module) and not args and not kwargs
+            run = planned(network, self, inputs.device) if alone else Run(device=inputs.device)
         result: torch.Tensor | None = None
         for piece in self.pieces(images, lambda x: network(x, *args, **kwargs), run):
             if result is None:
                 sides = tuple(side * self.scale for side in images.shape)
                 result = piece.values.new_empty((len(images), piece.values.shape[0], *sides))
-            result[(piece.item, slice(None), *piece.box)] = piece.values
+            result[piece.item][(slice(None), *piece.box)] = piece.values
         if result is None:
             raise BundleError("nothing to enhance: the batch is empty")
         return result.to(inputs.device)
@@ -324,4 +277,4 @@ class _Stack:
         return self.inputs.shape[0]
 
     def read(self, item: int, box: Box) -> torch.Tensor:
-        return self.inputs[(item, slice(None), *box)]
+        return self.inputs[item][(slice(None), *box)]
