@@ -247,7 +247,7 @@ def load(name: str | Path, /, folders: Sequence[Path | str] = (), **options: Any
     chosen = info.checked(options)
     manifest.verify(info.folder)
     content = safe_config.read_config(info.folder / "configs" / "inference.yaml")
-    safe_config.check_defined([content.get(key) for key in ("network_def", "preprocessing", "inferer")])
+    safe_config.check_defined(content)
     parser = ConfigParser(content)
     parser.read_meta({"clarivox": {"halo": list(info.halo), "stride": info.stride}})
     parser["bundle_root"] = str(info.folder)

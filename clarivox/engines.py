@@ -19,7 +19,8 @@ class OneDnnConv3d(nn.Conv3d):
         faster = input.device.type == "cpu" and input.dtype == torch.float32 and input.numel() > 0
         if not faster or self.padding_mode != "zeros" or isinstance(padding, str):
             return super()._conv_forward(input, weight, bias)
-        return torch.mkldnn_convolution(input, weight, bias, padding, self.stride, self.dilation, self.groups)
+        result: Tensor = torch.mkldnn_convolution(input, weight, bias, padding, self.stride, self.dilation, self.groups)
+        return result
 
 
 def eager(network: nn.Module, spatial_dims: int) -> nn.Module:

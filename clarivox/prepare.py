@@ -106,9 +106,9 @@ def blank(volume: Volume, plane: int, box: Box, by_channel: bool) -> NDArray[np.
     """True where one box of a plane shows no image: padding and non-finite values; None where all of it does."""
     index = at(slice(0, 3) if is_luma(volume, by_channel) else slice(plane, plane + 1), box)
     hidden = volume.padding_mask(index)
-    mask: NDArray[np.bool_] | None = None if hidden is None else hidden.all(axis=0)
+    mask: NDArray[np.bool_] | None = None if hidden is None else np.all(hidden, axis=0)
     if volume.array.dtype.kind == "f":
-        bad = ~np.isfinite(volume.array[index]).all(axis=0)
+        bad = np.logical_not(np.isfinite(volume.array[index]).all(axis=0))
         mask = bad if mask is None else mask | bad
     return None if mask is None or not mask.any() else mask
 

@@ -96,8 +96,10 @@ class Windows(Inferer):  # type: ignore[misc]
         """
         images = _Stack(inputs)
         if run is None:
-            alone = isinstance(network, torch.nn.Module) and not args and not kwargs
-            run = planned(network, self, inputs.device) if alone else Run(device=inputs.device)
+            if isinstance(network, torch.nn.Module) and not args and not kwargs:
+                run = planned(network, self, inputs.device)
+            else:
+                run = Run(device=inputs.device)
         result: torch.Tensor | None = None
         for piece in self.pieces(images, lambda x: network(x, *args, **kwargs), run):
             if result is None:

@@ -43,15 +43,15 @@ def _one(volume: Volume, wish: Wish) -> list[str]:
     Raises:
         ClarivoxError: the bundle does not take the volume.
     """
-    from clarivox.devices import chosen
-    from clarivox.enhance import check_kind, check_slices, planned
+    from clarivox.devices import chosen, planned
+    from clarivox.enhance import check_kind, check_slices
     from clarivox.prepare import Items
 
     bundle = wish.bundle
     notes = check_kind(volume, bundle, wish.force) + check_slices(volume, bundle, wish.allow_uneven)
     items = Items(bundle.prepare(volume), bundle.info.spatial_dims, bundle.windows.neighbours, bundle.info.clip)
     place = chosen(wish.device)
-    run = planned(bundle, items, place, None)
+    run = planned(bundle.network, bundle.windows, place)
     windows = len(items) * _windows(items.shape, wish, run.limit)
     return [str(place), str(windows), _about(volume, wish), "\n".join((*volume.notes, *notes))]
 
