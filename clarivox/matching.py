@@ -56,9 +56,10 @@ def _alike(volume: Volume, like: Volume) -> bool:
         return False
     if Axis.TIME in (volume.third_axis, like.third_axis) or volume.irregular is not None:
         return True
-    corner = np.array([*(side - 1 for side in like.shape[1:]), 1.0])
-    ends = [np.linalg.solve(like.affine, volume.affine @ at)[:3] - at[:3] for at in (np.array([0, 0, 0, 1.0]), corner)]
-    return bool(np.abs(ends).max() < _ALIKE_VOXELS)
+    # The origin and the far end of each axis, as columns of homogeneous indices.
+    ends = np.vstack([np.diag([side - 1.0 for side in like.shape[1:]]), np.ones(3)])
+    ends = np.column_stack([[0.0, 0, 0, 1], ends])
+    return bool(np.abs(np.linalg.solve(like.affine, volume.affine @ ends) - ends).max() < _ALIKE_VOXELS)
 
 
 def _mapping(volume: Volume, like: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -50,10 +50,12 @@ class Region:
         Region(name='signal', x=(10, 30), y=(40, 60), z=(5, 6))
         """
         try:
-            sides = [tuple(int(number) for number in part.split(":")) for part in text.split(",")]
-            x, y, z = (side if len(side) == 2 else (side[0], side[0] + 1) for side in sides)
-            return cls(name, (x[0], x[1]), (y[0], y[1]), (z[0], z[1]))
-        except (ValueError, IndexError):
+            sides = [[int(number) for number in part.split(":")] for part in text.split(",")]
+            if len(sides) != 3 or any(len(side) not in (1, 2) for side in sides):
+                raise ValueError(text)
+            x, y, z = ((side[0], side[1] if len(side) == 2 else side[0] + 1) for side in sides)
+            return cls(name, x, y, z)
+        except ValueError:
             raise OptionError(
                 f"a region is X0:X1,Y0:Y1,Z0:Z1 in voxels; found {text!r}; write for example 10:30,40:60,5"
             ) from None
