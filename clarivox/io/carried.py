@@ -116,7 +116,7 @@ def rgb_of(ybr: NDArray[Any]) -> NDArray[np.uint8]:
         DICOM PS3.3 C.7.6.3.1.2, YBR_FULL.
 
     >>> rgb_of(np.array([81, 90, 240], np.uint8).reshape(3, 1, 1)).ravel()
-    array([238,  15,  14], dtype=uint8)
+    array([238,  14,  14], dtype=uint8)
     """
     if ybr.dtype != np.uint8:
         raise OutputError("luma and colour difference of more than 8 bits cannot become RGB; write DICOM")

@@ -217,7 +217,9 @@ def _parsed(stream: BinaryIO, path: Path, limits: Limits) -> Layout:
         affine=_affine(header, shape, notes),
         shape=shape,
     )
-    slope, intercept = (1.0, 0.0) if coloured else _scale(header, notes)
+    slope, intercept = (1.0, 0.0) if coloured else scale_of(header)
+    if not coloured and float(header["scl_inter"]) not in (0.0, intercept) and slope == 1:
+        notes.append("the header has an intercept without a slope; stored numbers are taken as values")
     channels = Channels.RGB if coloured else Channels.VOLUMES if shape[0] > 1 else Channels.GREY
     return Layout(source, dtype, channels, third_axis, slope, intercept, offset, tuple(notes))
 
@@ -273,11 +275,14 @@ def _shape(header: Any, coloured: bool) -> tuple[tuple[int, int, int, int], Axis
     return (3 if coloured else t, x, y, z), Axis.SPACE
 
 
-def _scale(header: Any, notes: list[str]) -> tuple[float, float]:
+def scale_of(header: Any) -> tuple[float, float]:
+    """Slope and intercept of a header; a slope of 0 or NaN means that there are none.
+
+    Raises:
+        RescaleError: one of them is not finite.
+    """
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or math.isnan(slope):
-        if math.isfinite(intercept) and intercept != 0:
-            notes.append("the header has an intercept without a slope; stored numbers are taken as values")
         return 1.0, 0.0
     if not math.isfinite(slope) or not math.isfinite(intercept):
         raise RescaleError(f"slope {slope} and intercept {intercept} must be finite; mend scl_slope and scl_inter")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clarivox.errors import OutputError
 from clarivox.io import atomic, carried, gzip_file
 from clarivox.io.carried import Carried
-from clarivox.io.nifti import DTYPES, MM_PER_UNIT, RGB24, NiftiSource
+from clarivox.io.nifti import DTYPES, MM_PER_UNIT, RGB24, NiftiSource, scale_of
 from clarivox.io.written import Written
 from clarivox.volume import Axis, Channels, Fault, Volume
 
@@ -81,7 +81,7 @@ def _header(volume: Volume, numbers: Carried, coloured: bool, keep_text: bool) -
         _set_shape(header, volume, coloured)
     header["datatype"] = RGB24 if coloured else _CODES[numbers.dtype.newbyteorder("=")]
     header["bitpix"] = 24 if coloured else 8 * numbers.dtype.itemsize
-    if own is None or (numbers.slope, numbers.intercept) != (1.0, 0.0) or float(header["scl_slope"]) not in (0.0, 1.0):
+    if own is None or scale_of(header) != (numbers.slope, numbers.intercept):
         header["scl_slope"], header["scl_inter"] = numbers.slope, numbers.intercept
     if own is None or not np.array_equal(volume.affine, own.affine):
         _set_affine(header, volume)

@@ -86,6 +86,16 @@ def test_slices_with_different_slopes_become_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(io.read(tmp_path / "a.nii").values(), volume.values())
 
 
+def test_another_scale_than_the_sources_is_written(tmp_path: Path) -> None:
+    io.write(grey(intercept=np.array([-1024.0])), tmp_path / "in.nii")
+    source = io.read(tmp_path / "in.nii")
+    for number, scale in enumerate(((1.0, 0.0), (1.0, 5.0), (2.0, 0.0))):
+        volume = source.replace(slope=np.array(scale[:1]), intercept=np.array(scale[1:]))
+        path = tmp_path / f"{number}.nii"
+        io.write(volume, path)
+        np.testing.assert_array_equal(io.read(path).values(), volume.values())
+
+
 def test_volumes_colour_and_clips_come_back_as_they_were(tmp_path: Path) -> None:
     volumes = grey((4, 5, 4, 3), channels=Channels.VOLUMES)
     colour = grey((3, 5, 4, 3), "u1", channels=Channels.RGB)
