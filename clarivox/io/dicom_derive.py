@@ -11,6 +11,7 @@ Source:
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,10 +118,15 @@ class Derivation:
     def new_uid(self, header: Dataset, keyword: str) -> str:
         """The derived counterpart of one of the source's identifiers."""
         source = str(header.get(keyword, ""))
-        parts = (keyword, source, *self.key)
+        parts = (keyword, source or self._digest(header), *self.key)
         if header.get("PatientIdentityRemoved") == "YES" and source:
             return uid_under(source, *parts)
         return uid(*parts)
+
+    def _digest(self, header: Dataset) -> str:
+        """What stands for an identifier that a source lacks: all else that its header says."""
+        plain = Encoder(is_dropped)
+        return hashlib.sha256(in_order(plain.dataset(header))).hexdigest()
 
     def series(self, header: Dataset, references: bytes, encoder: Encoder) -> Bytes:
         """The new elements that instances of one kind and history share."""
@@ -129,7 +135,8 @@ class Derivation:
         put(found, text("SeriesNumber", self._series_number(header)))
         put(found, self._series_description(header, encoder))
         put(found, self._sequence(header, "ContributingEquipmentSequence", self._equipment(), encoder))
-        put(found, self._sequence(header, "ReferencedSeriesSequence", references, encoder))
+        if header.get("SeriesInstanceUID"):
+            put(found, self._sequence(header, "ReferencedSeriesSequence", references, encoder))
         if not is_enhanced(header):
             put(found, self._description(header, encoder))
             put(found, self._sequence(header, "DerivationCodeSequence", self.code_item(), encoder))
@@ -140,9 +147,11 @@ class Derivation:
     def instance(self, header: Dataset) -> Bytes:
         """The new elements of one instance."""
         found: Bytes = {}
+        put(found, text("SOPClassUID", sop_class(header)))
         put(found, text("SOPInstanceUID", self.new_uid(header, "SOPInstanceUID")))
         if not is_enhanced(header):
             put(found, _image_type(header))
+        if not is_enhanced(header) and header.get("SOPInstanceUID"):
             put(found, sequence("SourceImageSequence", self.source_item(header)))
         return found
 
@@ -238,10 +247,16 @@ def put(found: Bytes, encoded: bytes) -> None:
     found[int.from_bytes(encoded[:2], "little") << 16 | int.from_bytes(encoded[2:4], "little")] = encoded
 
 
+def sop_class(header: Dataset) -> str:
+    """SOPClassUID, also where only the file meta information says it."""
+    meta = getattr(header, "file_meta", None) or Dataset()
+    return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", ""))
+
+
 def reference(header: Dataset) -> Bytes:
     """The two elements that point at an instance."""
     found: Bytes = {}
-    put(found, text("ReferencedSOPClassUID", str(header.get("SOPClassUID", ""))))
+    put(found, text("ReferencedSOPClassUID", sop_class(header)))
     put(found, text("ReferencedSOPInstanceUID", str(header.get("SOPInstanceUID", ""))))
     return found
 

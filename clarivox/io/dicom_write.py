@@ -22,7 +22,7 @@ from pydicom import Dataset
 
 from clarivox.errors import OptionError, OutputError
 from clarivox.io import atomic
-from clarivox.io.dicom_derive import Derivation, is_dropped, is_enhanced, key_of, put, reference
+from clarivox.io.dicom_derive import Derivation, is_dropped, is_enhanced, key_of, put, reference, sop_class
 from clarivox.io.dicom_encode import Bytes, Encoder, in_order, item, number, preamble_and_meta, sequence, text
 from clarivox.io.dicom_grid import Finer
 from clarivox.io.dicom_groups import Groups
@@ -128,8 +128,8 @@ class _Series:
             elements |= groups.changes()
             for tag in groups.outdated():
                 elements.pop(tag, None)
-        sop_class, new_uid = str(header.get("SOPClassUID", "")), self.derivation.new_uid(header, "SOPInstanceUID")
-        yield preamble_and_meta(sop_class, new_uid, SYNTAX[self.compress], IMPLEMENTATION_UID, IMPLEMENTATION_NAME)
+        new_uid, syntax = self.derivation.new_uid(header, "SOPInstanceUID"), SYNTAX[self.compress]
+        yield preamble_and_meta(sop_class(header), new_uid, syntax, IMPLEMENTATION_UID, IMPLEMENTATION_NAME)
         yield in_order(elements)
         yield from pixel_data([self._frame(*place) for place in part.places], self.compress, _bits_stored(header))
 
