@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from pydicom import Dataset
+from pydicom import uid as uids
 
 import clarivox
 from clarivox.io.dicom_encode import Bytes, Encoder, in_order, item, sequence, tag_and_vr, text
@@ -78,7 +79,7 @@ _TASK_CODE = {
 """Of a copy with equal pixels CID 7203 knows no code; multiplication, by 1, is the one that is true."""
 
 _OTHER_CODE = ("other", "99CLARIVOX", "Other change of pixel values")
-_PRIMARY_ONLY = ("1.2.840.10008.5.1.4.1.1.128",)
+_PRIMARY_ONLY = (uids.PositronEmissionTomographyImageStorage,)
 """SOP classes whose ImageType knows no SECONDARY: PET."""
 
 _INVENTS = "; fine texture may not be in the source"
@@ -135,7 +136,8 @@ class Derivation:
         put(found, text("SeriesNumber", self._series_number(header)))
         put(found, self._series_description(header, encoder))
         put(found, self._sequence(header, "ContributingEquipmentSequence", self._equipment(), encoder))
-        if header.get("SeriesInstanceUID"):
+        refers = not is_enhanced(header) or "PerFrameFunctionalGroupsSequence" in header
+        if header.get("SeriesInstanceUID") and refers:
             put(found, self._sequence(header, "ReferencedSeriesSequence", references, encoder))
         if not is_enhanced(header):
             put(found, self._description(header, encoder))
@@ -261,9 +263,22 @@ def reference(header: Dataset) -> Bytes:
     return found
 
 
+_ENHANCED = (
+    uids.EnhancedCTImageStorage,
+    uids.EnhancedMRImageStorage,
+    uids.EnhancedMRColorImageStorage,
+    uids.EnhancedPETImageStorage,
+    uids.EnhancedXAImageStorage,
+    uids.EnhancedXRFImageStorage,
+    uids.LegacyConvertedEnhancedCTImageStorage,
+    uids.LegacyConvertedEnhancedMRImageStorage,
+    uids.LegacyConvertedEnhancedPETImageStorage,
+)
+
+
 def is_enhanced(header: Dataset) -> bool:
     """Whether the object says these things for each frame."""
-    return "PerFrameFunctionalGroupsSequence" in header
+    return sop_class(header) in _ENHANCED or "PerFrameFunctionalGroupsSequence" in header
 
 
 def _image_type(header: Dataset) -> bytes:

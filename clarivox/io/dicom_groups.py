@@ -48,7 +48,9 @@ class Groups:
         """The elements of the top level that differ from the source's."""
         found: Bytes = {}
         put(found, text("NumberOfFrames", str(len(self.frames))))
-        if not is_enhanced(self.header):
+        if is_enhanced(self.header):
+            put(found, self._type(self.header, "ImageType"))
+        if "PerFrameFunctionalGroupsSequence" not in self.header:
             return found
         shared = (self.header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
         per_frame = self.header.PerFrameFunctionalGroupsSequence
@@ -58,7 +60,6 @@ class Groups:
         items = [self._frame(per_frame[index], shared, index) for index in self.frames]
         put(found, sequence("PerFrameFunctionalGroupsSequence", *items))
         put(found, self._evidence())
-        put(found, self._type(self.header, "ImageType"))
         return found
 
     def outdated(self) -> set[int]:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,29 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 from clarivox.errors import LimitError, OptionError
 from clarivox.io.dicom_encode import element
 
-SYNTAX = {None: str(ExplicitVRLittleEndian), "jpegls": str(JPEGLSLossless)}
-"""Transfer syntaxes by the name of the compression."""
+COMPRESSIONS = (None, "jpegls")
+"""What can be asked for."""
 
 _LONGEST = 0xFFFFFFFE
 _TAG = 0x7FE00010
 
 
-def pixel_data(frames: list[NDArray[Any]], compress: str | None, bits_stored: int) -> Iterator[bytes | memoryview]:
-    """The element Pixel Data in pieces.
+@dataclass(frozen=True)
+class Packed:
+    """Pixel Data of one instance."""
+
+    syntax: str
+    """The transfer syntax that it is in."""
+    pieces: Iterable[bytes | memoryview]
+    """The whole element, in pieces."""
+
+
+def packed(frames: list[NDArray[Any]], compress: str | None, bits_stored: int) -> Packed:
+    """The element Pixel Data.
 
     Args:
-        frames: each of shape (Y, X), or (Y, X, 3) for colour.
-        compress: None or jpegls.
+        frames: each of shape (Y, X), or for colour (Y, X, 3); uncompressed also (3, Y, X), plane after plane.
+        compress: None or jpegls. A frame of noise that would grow leaves its instance uncompressed.
         bits_stored: for the compressed stream's header.
 
     Raises:
@@ -36,16 +47,24 @@ def pixel_data(frames: list[NDArray[Any]], compress: str | None, bits_stored: in
         OptionError: JPEG-LS does not take this depth.
     """
     if compress is not None:
-        encoded = encapsulate([_jpegls(frame, bits_stored) for frame in frames])
-        yield struct.pack("<HH2s2xL", _TAG >> 16, _TAG & 0xFFFF, b"OB", 0xFFFFFFFF)
-        yield encoded
-        yield struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
-        return
+        try:
+            return Packed(str(JPEGLSLossless), _encapsulated([_jpegls(frame, bits_stored) for frame in frames]))
+        except RuntimeError:  # pydicom's for every failure; here only: more bytes out than the encoder sets aside
+            pass
     size = sum(frame.nbytes for frame in frames)
     if size > _LONGEST:
         raise LimitError(f"{size / 2**30:.1f} GiB do not fit one DICOM object, which holds 4; compress, or split")
-    vr = b"OB" if frames[0].dtype.itemsize == 1 else b"OW"
-    yield element(_TAG, vr.decode(), b"")[:-4] + struct.pack("<L", size + size % 2)
+    return Packed(str(ExplicitVRLittleEndian), _plain(frames, size))
+
+
+def _encapsulated(encoded: list[bytes]) -> list[bytes]:
+    start = struct.pack("<HH2s2xL", _TAG >> 16, _TAG & 0xFFFF, b"OB", 0xFFFFFFFF)
+    return [start, encapsulate(encoded), struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)]
+
+
+def _plain(frames: list[NDArray[Any]], size: int) -> Iterator[bytes | memoryview]:
+    vr = "OB" if frames[0].dtype.itemsize == 1 else "OW"
+    yield element(_TAG, vr, b"")[:-4] + struct.pack("<L", size + size % 2)
     for frame in frames:
         little = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
         yield little.data.cast("B")

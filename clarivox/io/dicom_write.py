@@ -19,6 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+)
 
 from clarivox.errors import OptionError, OutputError
 from clarivox.io import atomic
@@ -27,13 +32,17 @@ from clarivox.io.dicom_encode import Bytes, Encoder, in_order, item, number, pre
 from clarivox.io.dicom_grid import Finer
 from clarivox.io.dicom_groups import Groups
 from clarivox.io.dicom_lossy import lossy
-from clarivox.io.dicom_pack import SYNTAX, pixel_data
+from clarivox.io.dicom_pack import COMPRESSIONS, packed
 from clarivox.io.dicom_source import DicomSource
 from clarivox.io.dicom_uid import IMPLEMENTATION_NAME, IMPLEMENTATION_UID
 from clarivox.io.dicom_warnings import Quiet
 from clarivox.io.written import Written
 from clarivox.volume import Channels, Provenance, Volume
 
+_ULTRASOUND = (
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+)
 _COLOUR = {Channels.RGB: "RGB", Channels.YBR: "YBR_FULL"}
 
 
@@ -78,7 +87,7 @@ def write_series(
         LimitError: an instance of over 4 GiB.
         CapacityError: the disk is full.
     """
-    if compress not in SYNTAX:
+    if compress not in COMPRESSIONS:
         raise OptionError(f"compression is jpegls or none; found {compress!r}")
     with Quiet():
         series = _Series(volume, compress, frozenset(keep_private), made_at)
@@ -107,6 +116,7 @@ class _Series:
         self.encoder = Encoder(is_dropped, keep_private)
         self.parts = list(_parts(self.source))
         self._check(run)
+        self._uncompressed = 0
         self._shared: dict[str, Bytes] = {}
         self._references = self._reference_item()
 
@@ -128,20 +138,27 @@ class _Series:
             elements |= groups.changes()
             for tag in groups.outdated():
                 elements.pop(tag, None)
-        new_uid, syntax = self.derivation.new_uid(header, "SOPInstanceUID"), SYNTAX[self.compress]
-        yield preamble_and_meta(sop_class(header), new_uid, syntax, IMPLEMENTATION_UID, IMPLEMENTATION_NAME)
+        planes = self._planes(header)
+        pixels = packed([self._frame(*place, planes) for place in part.places], self.compress, _bits_stored(header))
+        self._uncompressed += self.compress is not None and pixels.syntax == ExplicitVRLittleEndian
+        new_uid = self.derivation.new_uid(header, "SOPInstanceUID")
+        yield preamble_and_meta(sop_class(header), new_uid, pixels.syntax, IMPLEMENTATION_UID, IMPLEMENTATION_NAME)
         yield in_order(elements)
-        yield from pixel_data([self._frame(*place) for place in part.places], self.compress, _bits_stored(header))
+        yield from pixels.pieces
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know."""
-        count = self.encoder.dropped_private
-        return (f"{count} private elements left out; keep them by their creator's name",) if count else ()
+        notes = []
+        if self.encoder.dropped_private:
+            notes.append(f"{self.encoder.dropped_private} private elements left out; name their creator to keep them")
+        if self._uncompressed:
+            notes.append(f"{self._uncompressed} instances would have grown by compression and were left uncompressed")
+        return tuple(notes)
 
-    def _frame(self, channel: int, z: int) -> NDArray[Any]:
+    def _frame(self, channel: int, z: int, planes: bool) -> NDArray[Any]:
         frames = self.volume.frames
         if self.volume.channels in _COLOUR:
-            return frames[:, z].transpose(1, 2, 0)
+            return frames[:, z] if planes else frames[:, z].transpose(1, 2, 0)
         frame: NDArray[Any] = frames[channel, z]
         return frame
 
@@ -150,8 +167,13 @@ class _Series:
         name = _COLOUR.get(self.volume.channels)
         if name is not None:
             put(found, text("PhotometricInterpretation", name))
-            put(found, number("PlanarConfiguration", 0))
+            put(found, number("PlanarConfiguration", int(self._planes(header))))
         return found
+
+    def _planes(self, header: Dataset) -> bool:
+        """Colour plane after colour plane: only where ultrasound asks for it, PS3.3 C.8.5.6.1.16."""
+        ybr = self.volume.channels is Channels.YBR and self.compress is None
+        return ybr and sop_class(header) in _ULTRASOUND
 
     def _reference_item(self) -> bytes:
         instances = [item([in_order(reference(part.header))]) for part in self.parts]

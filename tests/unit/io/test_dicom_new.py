@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -11,27 +10,8 @@ import pytest
 
 from clarivox.errors import OutputError
 from clarivox.io.dicom_new import Kind, new_series, save_series
-from clarivox.volume import Axis, Channels, Volume, blank_like
-
-AFFINE = np.array([[-0.7, 0, 0, 100], [0, -0.8, 0, 90], [0, 0, 2.5, -30], [0, 0, 0, 1.0]])
-
-
-def phantom(kind: Kind) -> Volume:
-    dtype: Any = {Kind.CT: np.int16, Kind.PET: np.int16, Kind.ENHANCED_CT: np.int16}.get(kind, np.uint16)
-    more: dict[str, Any] = {}
-    if kind in (Kind.US, Kind.US_CLIP, Kind.SC):
-        dtype = np.uint8
-    if kind is Kind.US_CLIP:
-        more = {"channels": Channels.RGB, "third_axis": Axis.TIME}
-    if kind in (Kind.DX, Kind.MG):
-        more = {"stored_range": (0, 4095)}
-    if kind is Kind.CT:
-        more = {"intercept": np.array([-1024.0]), "padding": np.full((3, 2), -2000, np.int64)}
-    if kind is Kind.PET:
-        more = {"slope": np.array([0.5, 0.25, 1.5])}
-    array = blank_like((3 if kind is Kind.US_CLIP else 1, 11, 9, 3), np.dtype(dtype))
-    array[...] = np.random.default_rng(1).integers(0, 255, array.shape)
-    return Volume(array, AFFINE, **more)
+from clarivox.volume import Volume
+from tests.dicom_objects import phantom
 
 
 @pytest.mark.parametrize("kind", Kind)
