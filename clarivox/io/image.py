@@ -18,7 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from clarivox.errors import DecodeError, FormatError, LimitError, TruncatedError
+from clarivox.errors import CapacityError, DecodeError, FormatError, LimitError, TruncatedError
 from clarivox.io.limits import Limits
 from clarivox.io.series import SeriesInfo
 from clarivox.io.sniff import Kind, kind_of
@@ -153,6 +153,8 @@ def _opened(path: Path, limits: Limits) -> Iterator[tuple[Any, _Found]]:
         with path.open("rb") as stream, _READERS[kind](stream) as picture:
             found = _checked(picture, path, kind, limits)
             yield picture, found
+    except MemoryError as error:
+        raise CapacityError("the picture does not fit into memory; read it on a larger machine") from error
     except Image.DecompressionBombError as error:
         raise LimitError("a page of the TIFF is too large; save it as a file of its own") from error
     except _DAMAGE as error:
