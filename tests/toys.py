@@ -69,6 +69,37 @@ def write(datasets: list[Dataset], folder: Path) -> Path:
     return folder
 
 
+def enhanced_mr(slices: int = 4, volumes: int = 1) -> Dataset:
+    """An enhanced MR object: slices 2 mm apart, stored in falling order; volumes told apart by temporal position."""
+    d = ct_slice(0, series=3)
+    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "KVP"):
+        delattr(d, keyword)
+    for keyword in ("RescaleIntercept", "RescaleSlope", "RescaleType"):
+        delattr(d, keyword)
+    d.Modality, d.NumberOfFrames = "MR", slices * volumes
+    shared, d.PerFrameFunctionalGroupsSequence = Dataset(), []
+    shared.PlaneOrientationSequence = [_with(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]
+    shared.PixelMeasuresSequence = [_with(PixelSpacing=[0.75, 0.5], SliceThickness=2.0)]
+    shared.PixelValueTransformationSequence = [_with(RescaleIntercept="0", RescaleSlope="2", RescaleType="US")]
+    d.SharedFunctionalGroupsSequence = [shared]
+    frames = [(volume, slices - 1 - place) for place in range(slices) for volume in range(volumes)]
+    for volume, place in frames:
+        own = Dataset()
+        own.FrameContentSequence = [_with(DimensionIndexValues=[place + 1, volume + 1])]
+        own.PlanePositionSequence = [_with(ImagePositionPatient=[-10.0, -20.0, 2.0 * place])]
+        d.PerFrameFunctionalGroupsSequence.append(own)
+    put_pixels(d, np.stack([pixels(place + 100 * volume) for volume, place in frames]))
+    return d
+
+
+def _with(**values: object) -> Dataset:
+    dataset = Dataset()
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
 def reversed_numbers() -> list[Dataset]:
     series = ct_series()
     for count, one in enumerate(series):

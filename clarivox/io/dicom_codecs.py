@@ -37,6 +37,8 @@ PLUGINS = {
 }
 """pydicom's name of the plugin that decodes a transfer syntax; one each, so that results depend on no machine."""
 
+DAMAGED = "the compressed pixels cannot be decoded; the file may be damaged"
+
 ENDS_EARLY = "a compressed frame lacks its end marker; its last pixels may be wrong"
 
 
@@ -71,7 +73,11 @@ def decode(data: bytes, syntax: str, found: PixelFormat) -> tuple[NDArray[Any], 
             return _jpeg_ybr(data, found), note
         return _by_pydicom(data, syntax, found), note
     except PARSE_ERRORS as error:
-        raise DecodeError("the compressed pixels cannot be decoded; the file may be damaged") from error
+        raise DecodeError(DAMAGED) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of pylibjpeg-rle: it cannot be imported
+            raise
+        raise DecodeError(DAMAGED) from error
 
 
 def _by_pydicom(data: bytes, syntax: str, found: PixelFormat) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clarivox.errors import TruncatedError
+from clarivox.errors import CapacityError, TruncatedError
 from clarivox.io.dicom_codecs import decode
 from clarivox.io.dicom_fragments import frame_spans, read_spans
 from clarivox.io.dicom_image import PixelFormat
@@ -176,8 +176,15 @@ def read_pixels(plan: Plan, meter: Meter) -> tuple[Pixels, tuple[str, ...]]:
     Args:
         plan: what to read.
         meter: told after each frame; what it raises ends the reading.
+
+    Raises:
+        TruncatedError, DecodeError: a frame is cut short or damaged.
+        CapacityError: the volume does not fit into memory.
     """
-    array = blank_like(plan.shape, plan.instances[0].format.dtype)
+    try:
+        array = blank_like(plan.shape, plan.instances[0].format.dtype)
+    except MemoryError as error:
+        raise CapacityError("the volume does not fit into memory; read fewer frames, or on a larger machine") from error
     frames = array.transpose(0, 3, 2, 1)
     samples = plan.instances[0].format.samples
     notes: set[str] = set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+import zlib
 from collections.abc import Iterable
 
 from pydicom import Dataset
@@ -32,6 +33,7 @@ PARSE_ERRORS = (
     TypeError,
     ValueError,
     struct.error,
+    zlib.error,
 )
 """What pydicom and its decoders raise on damaged bytes."""
 
