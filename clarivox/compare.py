@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -96,22 +97,20 @@ def compare(
         notes += (f"figures are taken over {len(chosen)} of {after.shape[3]} slices, evenly spaced",)
     if before.shape[1:] != after.shape[1:]:
         notes += ("the original was brought to the finer grid by linear interpolation for these figures",)
-    new = np.stack([picture(after, z) for z in chosen], axis=-1)
-    old = _stack(before, after, chosen)
-    truth = None if reference is None else _stack(reference, after, chosen)
-    standard = old if truth is None else truth
-    window = shown_window(after, standard)
-    data_range, range_name = _range(after, window, standard)
-    figures = _against(old, new, truth, data_range, range_name, str(after.unit))
-    figures += _quality(old, new, str(after.unit))
+    stacks = _stacks(before, after, reference, chosen)
+    if stacks.padding is not None:
+        notes += ("padding is left out of the figures",)
+    figures = _against(stacks) + _quality(stacks)
     pair: tuple[Region, Region] | None = (signal, background) if signal and background else None
     if pair is None:
-        pair = flat_regions(standard, chosen)
+        pair = flat_regions(np.clip(stacks.standard, *stacks.window), chosen)
         notes += ("the regions were found automatically: flat, one bright and one dark",) if pair else ()
     if pair is not None:
-        figures += _in_regions(before, after, pair, str(after.unit))
+        figures += _in_regions(before, after, pair)
     signal, background = pair or (None, None)
-    return Comparison(tuple(figures), window, data_range, range_name, str(after.unit), signal, background, notes)
+    return Comparison(
+        tuple(figures), stacks.window, stacks.data_range, stacks.range_name, stacks.unit, signal, background, notes
+    )
 
 
 def spread(depth: int, most: int) -> list[int]:
@@ -133,82 +132,136 @@ def shown_window(volume: Volume, values: NDArray[np.float32]) -> tuple[float, fl
     return (low, high) if high > low else (low, low + 1)
 
 
-def _stack(volume: Volume, like: Volume, chosen: list[int]) -> NDArray[np.float32]:
-    """Chosen slices of the grid of `like`, shape (X, Y, len(chosen))."""
-    return np.stack([matched(volume, like, z) for z in chosen], axis=-1)
+@dataclass(frozen=True)
+class _Stacks:
+    """Chosen slices on one grid, each shape (X, Y, N), and how they are measured."""
+
+    old: NDArray[np.float32]
+    new: NDArray[np.float32]
+    truth: NDArray[np.float32] | None
+    padding: NDArray[np.bool_] | None
+    window: tuple[float, float]
+    data_range: float
+    range_name: str
+    unit: str
+
+    @property
+    def standard(self) -> NDArray[np.float32]:
+        """What the new one is held against."""
+        return self.old if self.truth is None else self.truth
+
+    @property
+    def inside(self) -> NDArray[np.bool_] | None:
+        """What is no padding, or None where all is."""
+        return None if self.padding is None else ~self.padding
+
+    def foreground(self) -> NDArray[np.bool_]:
+        """Values above a twentieth of the window: the patient, mostly."""
+        low, high = self.window
+        mask: NDArray[np.bool_] = self.standard > low + 0.05 * (high - low)
+        return mask if self.padding is None else mask & ~self.padding
+
+    def clipped(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Hounsfield units within the window; other values as they are."""
+        return np.clip(values, *self.window) if self.unit == Unit.HU else values
 
 
-def _range(volume: Volume, window: tuple[float, float], values: NDArray[np.float32]) -> tuple[float, str]:
-    if volume.unit is Unit.HU:
-        return window[1] - window[0], f"range {window[1] - window[0]:.0f} HU, values clipped to the window"
-    top = float(np.percentile(values, 99)) or float(np.abs(values).max()) or 1.0
-    return abs(top), f"range {abs(top):.4g}, the 99th percentile"
+def _stacks(before: Volume, after: Volume, reference: Volume | None, chosen: list[int]) -> _Stacks:
+    new = np.stack([picture(after, z) for z in chosen], axis=-1)
+    old = np.stack([matched(before, after, z) for z in chosen], axis=-1)
+    truth = None if reference is None else np.stack([matched(reference, after, z) for z in chosen], axis=-1)
+    standard = old if truth is None else truth
+    padding = None
+    if after.padding is not None:
+        everything = slice(None)
+        masks = [after.padding_mask((slice(0, 1), everything, everything, slice(z, z + 1))) for z in chosen]
+        padding = np.concatenate([mask[0] for mask in masks if mask is not None], axis=-1)
+    window = shown_window(after, standard)
+    if after.unit is Unit.HU:
+        data_range = window[1] - window[0]
+        range_name = f"range {data_range:.0f} HU, values clipped to the window"
+    else:
+        data_range = abs(float(np.percentile(standard, 99))) or float(np.abs(standard).max()) or 1.0
+        range_name = f"range {data_range:.4g}, the 99th percentile"
+    return _Stacks(old, new, truth, padding, window, data_range, range_name, str(after.unit))
 
 
-def _against(
-    old: NDArray[np.float32],
-    new: NDArray[np.float32],
-    truth: NDArray[np.float32] | None,
-    data_range: float,
-    range_name: str,
-    unit: str,
-) -> list[Figure]:
-    """PSNR, SSIM and MAE against the truth, or of the new against the old."""
-    target = old if truth is None else truth
-    word = "against the truth" if truth is not None else "after against before"
-    better = ("higher", "higher", "lower") if truth is not None else ("", "", "")
+def _against(stacks: _Stacks) -> list[Figure]:
+    """PSNR, SSIM and MAE against the truth, or of the new against the old; PSNR in the foreground too."""
+    target, known = stacks.standard, stacks.truth is not None
+    word = "against the truth" if known else "after against before"
 
-    def clip(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.clip(values, *CT_WINDOW) if unit == Unit.HU else values
+    def psnr(values: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> float:
+        return metrics.psnr(stacks.clipped(values), stacks.clipped(target), data_range=stacks.data_range, mask=mask)
 
-    def measure(values: NDArray[np.float32]) -> tuple[float, float, float]:
-        small = min(values.shape[:2]) < 11
-        return (
-            metrics.psnr(clip(values), clip(target), data_range=data_range),
-            float("nan") if small else metrics.ssim(clip(values), clip(target), data_range=data_range),
-            metrics.mae(values, target),
-        )
+    def figure(name: str, unit: str, how: str, better: str, measure: Callable[[NDArray[np.float32]], float]) -> Figure:
+        before = measure(stacks.old) if known else None
+        return Figure(name, before, measure(stacks.new), unit, how, better if known else "")
 
-    after = measure(new)
-    before: tuple[float | None, ...] = measure(old) if truth is not None else (None,) * 3
-    hows = (f"{word}; {range_name}", f"{word}; {metrics.SSIM_VARIANT}; {range_name}", word)
-    parts = zip(("PSNR", "SSIM", "MAE"), before, after, ("dB", "", unit), hows, better, strict=True)
-    return [Figure(*part) for part in parts if not math.isnan(part[2])]
+    figures = [
+        figure("PSNR", "dB", f"{word}; {stacks.range_name}", "higher", lambda values: psnr(values, stacks.inside)),
+        figure("MAE", stacks.unit, word, "lower", lambda values: metrics.mae(values, target, mask=stacks.inside)),
+    ]
+    front = stacks.foreground()
+    if 0 < np.count_nonzero(front) < front.size:
+        how = f"{word}; above 5 % of the window; {stacks.range_name}"
+        figures.insert(1, figure("PSNR, foreground", "dB", how, "higher", lambda values: psnr(values, front)))
+    if min(target.shape[:2]) >= 11:
+
+        def ssim(values: NDArray[np.float32]) -> float:
+            return metrics.ssim(
+                stacks.clipped(values), stacks.clipped(target), data_range=stacks.data_range, mask=stacks.inside
+            )
+
+        with suppress(RegionError):
+            how = f"{word}; {metrics.SSIM_VARIANT}; {stacks.range_name}"
+            figures.insert(-1, figure("SSIM", "", how, "higher", ssim))
+    return figures
 
 
-def _quality(old: NDArray[np.float32], new: NDArray[np.float32], unit: str) -> list[Figure]:
+def _quality(stacks: _Stacks) -> list[Figure]:
     """Noise, sharpness and the size of the change."""
-    change = new - old
+    old, new, unit = stacks.old, stacks.new, stacks.unit
     figures = []
     with suppress(RegionError):
-        noise = (metrics.noise_estimate(old), metrics.noise_estimate(new))
-        figures.append(Figure("noise", *noise, unit, "at the finest scale: median of diagonal Haar details", "lower"))
+        front = stacks.foreground()
+        noise = (metrics.noise_estimate(old, front), metrics.noise_estimate(new, front))
+        how = "at the finest scale, above 5 % of the window: median of diagonal Haar details"
+        figures.append(Figure("noise", *noise, unit, how, "lower"))
     with suppress(RegionError):
         how = "mean gradient at the steepest 2 % of before, Gaussian of 1.5 px, relative to before"
-        figures.append(Figure("edge sharpness", 1.0, metrics.edge_sharpness(new, old), "", how))
+        sharpness = metrics.edge_sharpness(stacks.clipped(new), stacks.clipped(old))
+        figures.append(Figure("edge sharpness", 1.0, sharpness, "", how))
+    change = metrics.error_map(new, old)
+    change = change if stacks.inside is None else change[stacks.inside]
     return [
         *figures,
-        Figure("mean change", None, float(change.mean(dtype=np.float64)), unit, "after minus before, all voxels"),
-        Figure("largest change", None, float(np.abs(change).max()), unit, "magnitude, all voxels"),
-        Figure("voxels changed", None, 100 * float(np.count_nonzero(change)) / change.size, "%", "all voxels"),
+        Figure("mean change", None, float(change.mean(dtype=np.float64)), unit, "after minus before"),
+        Figure("largest change", None, float(np.abs(change).max()), unit, "magnitude"),
+        Figure("voxels changed", None, 100 * float(np.count_nonzero(change)) / change.size, "%", "of all"),
     ]
 
 
-def _in_regions(before: Volume, after: Volume, pair: tuple[Region, Region], unit: str) -> list[Figure]:
+def _in_regions(before: Volume, after: Volume, pair: tuple[Region, Region]) -> list[Figure]:
     """Signal-to-noise and contrast-to-noise, and the means that must not move."""
     signal, background = pair
     first, last = min(signal.z[0], background.z[0]), max(signal.z[1], background.z[1])
-    places = range(first, last)
     here = [replace(region, z=(region.z[0] - first, region.z[1] - first)) for region in pair]
-    old = np.stack([matched(before, after, z) for z in places], axis=-1)
-    new = np.stack([picture(after, z) for z in places], axis=-1)
+    old = np.stack([matched(before, after, z) for z in range(first, last)], axis=-1)
+    new = np.stack([picture(after, z) for z in range(first, last)], axis=-1)
     inside, outside = (region.mask(new.shape) for region in here)
     cnr = (metrics.cnr(old, inside, outside), metrics.cnr(new, inside, outside))
     how = f"difference of two regions' means over the noise; signal {signal}; background {background}"
     figures = [Figure("CNR", *cnr, "", how, "higher")]
+    unit = str(after.unit)
     for region, mask in zip(pair, (inside, outside), strict=True):
-        snr = (metrics.snr(old, mask), metrics.snr(new, mask))
         mean = (float(old[mask].mean(dtype=np.float64)), float(new[mask].mean(dtype=np.float64)))
-        figures.append(Figure(f"SNR {region.name}", *snr, "", f"mean over standard deviation; {region}", "higher"))
+        if after.unit is Unit.HU:
+            # Hounsfield units have an arbitrary zero, so a ratio to their mean says nothing.
+            noise = (float(old[mask].std(dtype=np.float64)), float(new[mask].std(dtype=np.float64)))
+            figures.append(Figure(f"noise {region.name}", *noise, unit, f"standard deviation; {region}", "lower"))
+        else:
+            snr = (metrics.snr(old, mask), metrics.snr(new, mask))
+            figures.append(Figure(f"SNR {region.name}", *snr, "", f"mean over standard deviation; {region}", "higher"))
         figures.append(Figure(f"mean {region.name}", *mean, unit, f"must hardly move; {region}"))
     return figures

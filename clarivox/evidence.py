@@ -29,6 +29,10 @@ from clarivox.volume import Axis, Unit, Volume
 SHOWN_SLICES = 5
 """More would make the page larger than a mail can carry."""
 _VERSIONS = ("torch", "monai", "pydicom", "numpy")
+_READING = (
+    '<div class="reading"><h3>How to read the difference</h3><p>Noise without form is what should have gone. Edges, '
+    "vessels or shapes in it are detail that was moved, weakened or made up: look there in before.</p></div>"
+)
 _BETTER = {"higher": "more is better", "lower": "less is better"}
 
 
@@ -135,14 +139,17 @@ def _facts(before: Volume, after: Volume) -> str:
 
 
 def _headline(found: Comparison) -> str:
-    """Three or four figures as large numbers, those with a before first."""
+    """Four figures as large numbers; likeness to before is no merit, so it counts only against a truth."""
     cards = []
     wanted = ("PSNR", "SSIM", "noise", "CNR", "edge sharpness", "MAE")
+    if found.figures[0].before is None:
+        wanted = ("noise", "CNR", "edge sharpness", "voxels changed", "largest change", "MAE")
     for figure in sorted((f for f in found.figures if f.name in wanted), key=lambda f: wanted.index(f.name))[:4]:
         was = "" if figure.before is None else f'<span class="was">{_number(figure.before)} →</span> '
         cards.append(
-            f'<div class="card"><h3>{html.escape(figure.name)}</h3><p class="big">{was}{_number(figure.after)}'
-            f'<small> {_unit(figure.unit)}</small></p><p class="how">{html.escape(figure.how)}</p></div>'
+            f'<div class="card"><h3>{html.escape(figure.name)}</h3><p class="big {_verdict(figure)}">{was}'
+            f"{_number(figure.after)}<small> {_unit(figure.unit)}</small></p>"
+            f'<p class="how">{html.escape(figure.how)}</p></div>'
         )
     return "".join(cards)
 
@@ -176,6 +183,8 @@ def _panels(shown: list[Slice], found: Comparison, limit: float, after: Volume) 
                 f'<figure class="panel" data-panel="{name}"><div>{"".join(images)}</div>'
                 f"<figcaption>{caption}</figcaption></figure>"
             )
+    if len(panels) == 3:
+        panels.append(_READING)
     return "".join(panels)
 
 
@@ -192,14 +201,18 @@ def _slice_buttons(shown: list[Slice], after: Volume) -> str:
 def _histogram(shown: list[Slice], found: Comparison) -> str:
     """How often each value occurs in the window, air and full white left out."""
     low, high = found.window
-    edge = (high - low) * 0.01
+    margin = (high - low) * 0.01
+    step = (high - low - 2 * margin) / 96
+    if all((one.before % 1 == 0).all() for one in shown):
+        # Bins that hold unlike numbers of whole values would draw a comb.
+        step, low = math.ceil(step), math.ceil(low) - 0.5
+    edges = np.arange(low + margin, high - margin + step, step)
     curves = []
-    edges = np.linspace(low + edge, high - edge, 97)
     for name in ("before", "after", "truth"):
         values = [getattr(one, name) for one in shown]
         if values[0] is None:
             continue
-        counts = metrics.histogram(np.stack(values), (float(edges[0]), float(edges[-1])), 96).counts
+        counts = metrics.histogram(np.stack(values), (float(edges[0]), float(edges[-1])), len(edges) - 1).counts
         curves.append(charts.Curve(name, counts.astype(np.float64), filled=name == "after"))
     return charts.chart(
         (edges[:-1] + edges[1:]) / 2, curves, x_label=_axis(found.unit), y_label="voxels, root scale", root=True
@@ -256,15 +269,19 @@ def _figures(found: Comparison) -> str:
 
 def _row(figure: Figure) -> str:
     before = "" if figure.before is None else _number(figure.before)
-    verdict = ""
-    if figure.before is not None and figure.better and math.isfinite(figure.before) and figure.after != figure.before:
-        good = (figure.after > figure.before) == (figure.better == "higher")
-        verdict = f' class="{"good" if good else "bad"}"'
     how = "; ".join(part for part in (figure.how, _BETTER.get(figure.better, "")) if part)
     return (
-        f'<tr><th scope="row">{html.escape(figure.name)}</th><td>{before}</td><td{verdict}>{_number(figure.after)}</td>'
+        f'<tr><th scope="row">{html.escape(figure.name)}</th><td>{before}</td>'
+        f'<td class="{_verdict(figure)}">{_number(figure.after)}</td>'
         f"<td>{_unit(figure.unit)}</td><td>{html.escape(how)}</td></tr>"
     )
+
+
+def _verdict(figure: Figure) -> str:
+    """good, bad, or "" where neither can be said."""
+    if figure.before is None or not figure.better or figure.after == figure.before:
+        return ""
+    return "good" if (figure.after > figure.before) == (figure.better == "higher") else "bad"
 
 
 def _number(value: float) -> str:

@@ -60,6 +60,22 @@ def test_hounsfield_units_are_compared_in_the_soft_tissue_window():
     assert by_name(darker_air)["PSNR"].before == float("inf")
 
 
+def test_padding_does_not_count():
+    noisy, truth = phantoms.ct(size=64, slices=1, padding=True)
+    with_padding = by_name(compare(noisy, truth, truth))
+    array = truth.array.copy(order="K")
+    array[truth.padding_mask()] = -1500
+    odd = truth.replace(array=array, padding=np.array([[-2000, -1500]]))
+    assert by_name(compare(noisy, odd, truth))["MAE"].after == 0 == with_padding["MAE"].after
+
+
+def test_in_hounsfield_units_noise_is_told_and_no_ratio_to_a_mean():
+    noisy, truth = phantoms.ct(size=128, slices=1)
+    found = by_name(compare(noisy, truth))
+    assert found["noise signal"].after < found["noise signal"].before and "SNR signal" not in found
+    assert found["mean background"].before > -150, "air is no region"
+
+
 def test_a_finer_result_is_compared_on_its_own_grid():
     coarse, truth = phantoms.cxr(size=128, shrink=2)
     found = compare(coarse, truth, truth)
