@@ -96,6 +96,7 @@ def main() -> int:
         gate("CPU time over nibabel's", mine.cpu_s / best["nibabel"].cpu_s, at_most=0.45, unit="times"),
         gate("CPU time over SimpleITK's", mine.cpu_s / best["SimpleITK"].cpu_s, at_most=0.35, unit="times"),
         gate("file size over nibabel's", mine.result / best["nibabel"].result, at_most=1.05, unit="times"),
+        gate("file size over SimpleITK's", mine.result / best["SimpleITK"].result, at_most=1.05, unit="times"),
     ]
     return report("write_nifti", rows, gates, chosen.json)
 
