@@ -104,12 +104,6 @@ def head(path: Path, size: int) -> bytes:
         return b""
 
 
-def can_hold(path: Path, size: int) -> bool:
-    """Whether a file is long enough to hold so many bytes, packed or not; decides nothing from its contents."""
-    length = path.stat().st_size
-    return length * MAX_RATIO >= size if is_gzip(path) else length >= size
-
-
 def fill(stream: BinaryIO, buffer: memoryview, tell: Callable[[float], None]) -> None:
     """Read exactly as many bytes as the buffer holds, a few megabytes at a time.
 

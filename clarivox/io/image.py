@@ -20,6 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from clarivox.errors import CapacityError, DecodeError, FormatError, LimitError, TruncatedError
 from clarivox.io.limits import Limits
+from clarivox.io.samples import range_of
 from clarivox.io.series import SeriesInfo
 from clarivox.io.sniff import Kind, kind_of
 from clarivox.volume import Axis, Channels, Volume, blank_like
@@ -132,13 +133,12 @@ def load(path: Path, limits: Limits, tell: Callable[[float], None]) -> Volume:
                 raise FormatError("the pages of the TIFF differ in size or kind; save each as its own file")
             frames[:, page] = pixels.reshape(*frames.shape[2:], found.shape[0]).transpose(2, 0, 1)
             tell((page + 1) / pages)
-    bits = np.iinfo(found.dtype) if found.dtype.kind in "iu" else None
     return Volume(
         array,
         NO_SPACING,
         channels=found.channels,
         third_axis=Axis.TIME if pages > 1 else Axis.SPACE,
-        stored_range=None if bits is None else (int(bits.min), int(bits.max)),
+        stored_range=range_of(found.dtype),
         inverted=found.inverted,
         notes=tuple(found.notes),
         source=found.source,

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from clarivox.errors import FormatError, GeometryError, LimitError, RescaleError, TruncatedError
 from clarivox.io import gzip_file
 from clarivox.io.limits import Limits
+from clarivox.io.samples import check_bytes, range_of, read_samples
 from clarivox.io.series import SeriesInfo
-from clarivox.volume import Axis, Channels, Volume, blank_like
+from clarivox.volume import Axis, Channels, Volume
 
 HEADER_BYTES = 540
 """The longer of the two headers; enough bytes of a file to tell what it is."""
@@ -42,7 +43,6 @@ _REFUSED = {
     2048: "complex",
     2304: "RGBA",
 }
-_BOMB_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,20 +119,8 @@ def layout(path: Path, limits: Limits) -> Layout:
     """
     with gzip_file.reading(path) as stream:
         found = _parsed(stream, path, limits)
-    need = found.offset + found.data_bytes
-    if not gzip_file.can_hold(path, need):
-        raise TruncatedError(
-            f"the header promises {need} bytes and the file has {path.stat().st_size}; fetch it again",
-            code="truncated_pixel_data",
-        )
-    voxels = math.prod(found.source.shape)
-    if voxels > limits.voxels:
-        raise LimitError(f"the header promises {voxels} voxels; the limit is {limits.voxels}")
-    if need > max(_BOMB_BYTES, limits.ratio * path.stat().st_size):
-        raise LimitError(
-            f"the file unpacks to {need} bytes, over {limits.ratio} times its size; unpack it yourself if you trust it",
-            code="packed_too_far",
-        )
+    check_bytes(found.offset + found.data_bytes, path.stat().st_size, gzip_file.is_gzip(path), limits)
+    limits.check_voxels(math.prod(found.source.shape))
     return found
 
 
@@ -168,7 +156,7 @@ def load(path: Path, limits: Limits, tell: Callable[[float], None]) -> Volume:
     found = layout(path, limits)
     with gzip_file.reading(path) as stream:
         _skip(stream, found.offset)
-        array = _rgb(stream, found, tell) if found.channels is Channels.RGB else _plain(stream, found, tell)
+        array = read_samples(stream, found.source.shape, found.dtype, found.channels is Channels.RGB, tell)
         notes = found.notes
         if gzip_file.left_over(stream):
             notes += ("bytes after the last voxel were ignored",)
@@ -177,7 +165,6 @@ def load(path: Path, limits: Limits, tell: Callable[[float], None]) -> Volume:
 
 def volume_of(array: NDArray[Any], found: Layout, notes: tuple[str, ...]) -> Volume:
     """The volume that stored numbers and a header make."""
-    bits = np.iinfo(array.dtype) if array.dtype.kind in "iu" else None
     return Volume(
         array,
         found.source.affine,
@@ -185,7 +172,7 @@ def volume_of(array: NDArray[Any], found: Layout, notes: tuple[str, ...]) -> Vol
         third_axis=found.third_axis,
         slope=np.array([found.slope]),
         intercept=np.array([found.intercept]),
-        stored_range=None if bits is None else (int(bits.min), int(bits.max)),
+        stored_range=range_of(array.dtype),
         notes=notes,
         source=found.source,
     )
@@ -327,24 +314,3 @@ def _skip(stream: BinaryIO, count: int) -> None:
         if not block:
             raise TruncatedError("the file ends inside its header; fetch it again")
         count -= len(block)
-
-
-def _plain(stream: BinaryIO, found: Layout, tell: Callable[[float], None]) -> NDArray[Any]:
-    array = blank_like(found.source.shape, found.dtype.newbyteorder("="))
-    frames = array.transpose(0, 3, 2, 1)
-    gzip_file.fill(stream, frames.reshape(-1).view(np.uint8).data, tell)
-    if not found.dtype.isnative:
-        frames.byteswap(inplace=True)
-    return array
-
-
-def _rgb(stream: BinaryIO, found: Layout, tell: Callable[[float], None]) -> NDArray[Any]:
-    array = blank_like(found.source.shape, found.dtype)
-    frames = array.transpose(0, 3, 2, 1)
-    _, x, y, z = found.source.shape
-    picture = np.empty((y, x, 3), np.uint8)
-    for index in range(z):
-        gzip_file.fill(stream, picture.reshape(-1).data, lambda share: None)
-        frames[:, index] = picture.transpose(2, 0, 1)
-        tell((index + 1) / z)
-    return array

@@ -10,19 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clarivox.errors import LimitError, TruncatedError
 from clarivox.io import gzip_file
 from clarivox.io.limits import Limits
 from clarivox.io.nrrd_layout import Layout, meta_layout, nrrd_layout
+from clarivox.io.samples import check_bytes, range_of, read_samples
 from clarivox.io.series import SeriesInfo
-from clarivox.volume import Volume, blank_like
-
-_BOMB_BYTES = 1 << 30
+from clarivox.volume import Volume
 
 
 def layout(path: Path, limits: Limits) -> Layout:
@@ -38,18 +34,7 @@ def layout(path: Path, limits: Limits) -> Layout:
         found = nrrd_layout(path) if stream.read(4) == b"NRRD" else meta_layout(path)
     limits.check_voxels(math.prod(found.source.shape))
     length = path.stat().st_size - found.source.header.offset
-    packed = found.source.packing != "raw"
-    if length * (gzip_file.MAX_RATIO if packed else 1) < found.data_bytes:
-        raise TruncatedError(
-            f"the header promises {found.data_bytes} bytes of voxels and {length} follow it; fetch the file again",
-            code="truncated_pixel_data",
-        )
-    if packed and found.data_bytes > max(_BOMB_BYTES, limits.ratio * length):
-        raise LimitError(
-            f"the file unpacks to {found.data_bytes} bytes, over {limits.ratio} times its size; unpack it yourself "
-            "if you trust it",
-            code="packed_too_far",
-        )
+    check_bytes(found.data_bytes, length, found.source.packing != "raw", limits)
     return found
 
 
@@ -83,36 +68,13 @@ def load(path: Path, limits: Limits, tell: Callable[[float], None]) -> Volume:
     """
     found = layout(path, limits)
     with gzip_file.reading_at(path, found.source.header.offset, found.source.packing) as stream:
-        array = _beside(stream, found, tell) if found.source.beside else _plain(stream, found, tell)
+        array = read_samples(stream, found.source.shape, found.dtype, found.source.beside, tell)
         over = gzip_file.left_over(stream)
-    bits = np.iinfo(array.dtype) if array.dtype.kind in "iu" else None
     return Volume(
         array,
         found.source.affine,
         channels=found.channels,
-        stored_range=None if bits is None else (int(bits.min), int(bits.max)),
+        stored_range=range_of(array.dtype),
         notes=(*found.notes, "bytes after the last voxel were ignored") if over else found.notes,
         source=found.source,
     )
-
-
-def _plain(stream: BinaryIO, found: Layout, tell: Callable[[float], None]) -> NDArray[Any]:
-    array = blank_like(found.source.shape, found.dtype.newbyteorder("="))
-    frames = array.transpose(0, 3, 2, 1)
-    gzip_file.fill(stream, frames.reshape(-1).view(np.uint8).data, tell)
-    if not found.dtype.isnative:
-        frames.byteswap(inplace=True)
-    return array
-
-
-def _beside(stream: BinaryIO, found: Layout, tell: Callable[[float], None]) -> NDArray[Any]:
-    """One slice at a time into its place in each channel."""
-    array = blank_like(found.source.shape, found.dtype.newbyteorder("="))
-    frames = array.transpose(0, 3, 2, 1)
-    channels, x, y, z = found.source.shape
-    picture = np.empty((y, x, channels), found.dtype)
-    for index in range(z):
-        gzip_file.fill(stream, picture.reshape(-1).view(np.uint8).data, lambda share: None)
-        frames[:, index] = picture.transpose(2, 0, 1)
-        tell((index + 1) / z)
-    return array

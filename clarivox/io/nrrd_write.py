@@ -99,10 +99,9 @@ def _check_right_angles(volume: Volume) -> None:
 
 def _nrrd_fields(volume: Volume, dtype: np.dtype[Any], beside: bool, own: NrrdSource | None, packing: str) -> Fields:
     channels, x, y, z = volume.shape
-    flat = own is not None and z == 1 and not (len(own.header.numbers("sizes")) - (own.shape[0] > 1) > 2)
-    inside = [x, y] if flat else [x, y, z]
+    inside = [x, y, z]
     factors = own.to_ras if own else LPS
-    steps = (volume.affine[:3, :3] / factors[:, None]).T[: len(inside)]
+    steps = (volume.affine[:3, :3] / factors[:, None]).T
     origin = volume.affine[:3, 3] / factors
     vectors = [_vector(step) for step in steps]
     kinds = ["domain"] * len(inside)
@@ -204,6 +203,9 @@ def _merged(own: NrrdSource, fields: Fields, same_place: bool) -> list[str]:
         if name in left:
             usual, text = left.pop(name)
             lines.append(f"{usual}{mark}{text}")
+            if name == "dimension" and "space" in left:
+                usual, text = left.pop("space")  # directions may only follow the space that they are in
+                lines.append(f"{usual}{mark}{text}")
         elif name not in gone and name != "elementdatafile":
             lines.append(line.text)
     lines += [f"{usual}{mark}{text}" for usual, text in left.values()]

@@ -132,3 +132,26 @@ def test_real_metaimages_keep_every_voxel(data_dir: Path, tmp_path: Path) -> Non
         again, peer = io.read(tmp_path / path.name), SimpleITK.ReadImage(str(path))
         np.testing.assert_array_equal(again.frames[0], SimpleITK.GetArrayFromImage(peer).reshape(again.frames[0].shape))
         np.testing.assert_array_equal(again.affine, volume.affine)
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_a_flat_picture_stays_flat_and_may_become_finer(tmp_path: Path, suffix: str) -> None:
+    image = SimpleITK.GetImageFromArray(np.arange(30, dtype=np.uint8).reshape(5, 6))
+    image.SetSpacing((0.5, 0.25))
+    SimpleITK.WriteImage(image, str(tmp_path / f"in.{suffix}"))
+    volume = io.read(tmp_path / f"in.{suffix}")
+    assert volume.spacing_mm == (0.5, 0.25, 1)
+    io.write(volume, tmp_path / f"same.{suffix}")
+    finer = volume.replace(array=np.zeros((1, 12, 10, 1), np.uint8), affine=volume.affine @ np.diag([0.5, 0.5, 1, 1]))
+    io.write(finer, tmp_path / f"finer.{suffix}")
+    for name, size, spacing in (("same", (6, 5), (0.5, 0.25)), ("finer", (12, 10), (0.25, 0.125))):
+        again = SimpleITK.ReadImage(str(tmp_path / f"{name}.{suffix}"))
+        assert again.GetSize()[:2] == size
+        assert again.GetSpacing()[:2] == spacing
+        np.testing.assert_array_equal(
+            io.read(tmp_path / f"{name}.{suffix}").affine[:3, :2], _affine(volume, name)[:3, :2]
+        )
+
+
+def _affine(volume: Volume, name: str) -> np.ndarray:
+    return volume.affine @ np.diag([0.5, 0.5, 1, 1]) if name == "finer" else volume.affine
