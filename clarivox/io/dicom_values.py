@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable
 
 from pydicom import Dataset
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.errors import InvalidDicomError
 
@@ -86,8 +86,8 @@ def decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     ((0.5, 0.75), ())
     """
     element = _element(dataset, keyword)
-    if isinstance(element, RawDataElement) and element.VR in ("FD", "FL") and element.value:
-        return _packed(element, "d" if element.VR == "FD" else "f")
+    if isinstance(element, RawDataElement) and element.value and (vr := _vr(element)) in ("FD", "FL"):
+        return _packed(element, "d" if vr == "FD" else "f")
     return tuple(_decimal(one) for one in words(dataset, keyword))
 
 
@@ -106,7 +106,7 @@ def integers(dataset: Dataset, keyword: str, *, signed: bool = False) -> tuple[i
     if not isinstance(value, bytes):
         values = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
         return tuple(_resigned(int(one), signed) for one in values)
-    wide = isinstance(element, RawDataElement) and element.VR in ("UL", "SL") and len(value) % 4 == 0
+    wide = isinstance(element, RawDataElement) and _vr(element) in ("UL", "SL") and len(value) % 4 == 0
     return tuple(int(one) for one in _packed(element, SHORT_FORMATS[4 if wide else 2][signed]))
 
 
@@ -129,6 +129,11 @@ def item(dataset: Dataset, keyword: str) -> Dataset | None:
     """The first item of a sequence, or None."""
     found = items(dataset, keyword)
     return found[0] if found else None
+
+
+def _vr(element: RawDataElement) -> str:
+    """The VR in the file or, where the file says none (implicit VR), in the data dictionary."""
+    return element.VR or (dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else "UN")
 
 
 def _packed(element: RawDataElement | DataElement, code: str) -> tuple[float, ...]:
