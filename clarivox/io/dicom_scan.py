@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from clarivox.errors import ClarivoxError, FormatError, LimitError
-from clarivox.io.dicom_frames import frame_items, multiframe_plan, transformation
+from clarivox.io.dicom_frames import frame_items, frame_rescales, multiframe_plan, transformation
 from clarivox.io.dicom_geometry import stack
 from clarivox.io.dicom_instance import Instance, Plan, read_instance
 from clarivox.io.dicom_objects import CLIPS, IMAGES, SYNTAXES, class_of
@@ -136,6 +136,9 @@ def _list_volume(group: Group, part: str, outcome: _Scan, copies: int) -> None:
         outcome.limits.check_frames(len(group))
         plan = _plan(group)
         outcome.limits.check_voxels(int(np.prod(plan.shape)))
+        if plan.channels in (Channels.GREY, Channels.VOLUMES):
+            for one in plan.instances:
+                frame_rescales(one)
     except ClarivoxError as error:
         outcome.refuse(error, [one.path for one in group], group, part)
         return
