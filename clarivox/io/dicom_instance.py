@@ -103,9 +103,13 @@ def read_instance(path: Path, limits: Limits) -> Instance:
     if DIRECTORY in (sop_class, text(dataset.file_meta, "MediaStorageSOPClassUID")):
         raise FormatError("a DICOMDIR is not followed; the files beside it are read", code="dicomdir")
     check_enhanceable(sop_class, header.pixels is not None)
+    if "MOSAIC" in words(dataset, "ImageType"):
+        raise FormatError("the image is a mosaic of slices; convert it to an enhanced object first", code="mosaic")
     found = pixel_format(header, limits)
     position, orientation = decimals(dataset, "ImagePositionPatient"), decimals(dataset, "ImageOrientationPatient")
     spacing, notes = _spacing(header)
+    if "ModalityLUTSequence" in dataset:
+        notes += ("values are those before the modality look-up table",)
     placed = len(position) == 3 and bool(orientation)
     return Instance(
         header=header,

@@ -43,7 +43,7 @@ def like_images(instances: Sequence[Instance]) -> list[tuple[str, Group]]:
             instance.sop_class,
             (found.rows, found.columns, found.samples, found.dtype, found.stored, found.photometric),
             _orientation_key(instance, groups),
-            instance.spacing,
+            instance.spacing and tuple(round(one, 5) for one in instance.spacing),
         )
         groups.setdefault(key, []).append(instance)
     if len(groups) == 1:

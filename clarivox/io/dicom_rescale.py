@@ -47,6 +47,8 @@ def unit_of(dataset: Dataset, modality: str, transformation: Dataset) -> Unit:
         modality: CT and PT have units of their own.
         transformation: where the rescale stands: the instance, or a frame's Pixel Value Transformation item.
     """
+    if "ModalityLUTSequence" in dataset:
+        return Unit.RELATIVE
     if modality == "CT" and "RescaleIntercept" in transformation:
         return Unit.HU if text(transformation, "RescaleType") in ("", "HU") else Unit.RELATIVE
     if modality == "PT" and text(dataset, "Units") == "BQML":

@@ -45,7 +45,7 @@ class _Scan:
     limits: Limits
     found: list[DicomInfo] = field(default_factory=list)
 
-    def refuse(self, error: ClarivoxError, files: Iterable[Path], group: Group = [], part: str = "") -> None:  # noqa: B006
+    def refuse(self, error: ClarivoxError, files: Iterable[Path], group: Group | None = None, part: str = "") -> None:
         """List files that give no volume."""
         info = _described(group, part) if group else DicomInfo(key="", format="dicom")
         self.found.append(
@@ -196,16 +196,13 @@ def _alone(instance: Instance) -> bool:
 
 def _without_copies(members: Group) -> tuple[Group, int]:
     """Instances without those that repeat another, byte for byte, under the same UID."""
-    kept: dict[tuple[str, object], Instance] = {}
-    left = 0
+    first: dict[str, Instance] = {}
+    kept: Group = []
     for instance in members:
-        key: tuple[str, object] = (instance.uid, None)
-        other = kept.get(key)
-        if other is not None and instance.uid and _same_pixels(instance, other):
-            left += 1
-            continue
-        kept[key if other is None and instance.uid else (instance.uid, instance.path)] = instance
-    return list(kept.values()), left
+        other = first.setdefault(instance.uid, instance)
+        if other is instance or not instance.uid or not _same_pixels(instance, other):
+            kept.append(instance)
+    return kept, len(members) - len(kept)
 
 
 def _same_pixels(one: Instance, other: Instance) -> bool:

@@ -118,11 +118,10 @@ def test_half_resolution_chroma_is_repeated(tmp_path: Path) -> None:
     dataset["PixelData"].VR = "OB"
     volume = volume_of(dataset, tmp_path)
     assert volume.channels is Channels.YBR
-    assert volume.array[:, :, :, 0].tolist() == [
-        [[10, 30], [20, 40]],
-        [[100, 101], [100, 101]],
-        [[200, 201], [200, 201]],
-    ]
+    luma, blue, red = volume.frames[:, 0].tolist()
+    assert luma == [[10, 20], [30, 40]]
+    assert blue == [[100, 100], [101, 101]]
+    assert red == [[200, 200], [201, 201]]
 
 
 def test_an_ultrasound_region_in_centimetres_gives_the_spacing(tmp_path: Path) -> None:
