@@ -14,6 +14,9 @@ from clarivox.tiles import rounded_up
 if TYPE_CHECKING:
     from clarivox.windows import Windows
 
+_PREPARING = 128
+"""Bytes a voxel that cutting, scaling and restoring a window take beside the network; measured by benchmarks/memory."""
+
 
 def chosen(name: str) -> torch.device:
     """The device of a name; "auto" is the first of CUDA, MPS and the CPU that is there.
@@ -87,4 +90,4 @@ def footprint(network: torch.nn.Module, windows: Windows) -> int:
         for hook in hooks:
             hook.remove()
     each: int = 2 * largest // side**windows.spatial_dims
-    return max(16, each)
+    return max(_PREPARING, each)
