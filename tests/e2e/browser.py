@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A headless Chromium for tests, driven through its own debugging pipe: no driver and no package is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import pytest
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+
+
+class Page:
+    """One open page.
+
+    Attributes:
+        complaints: what the console, the log and the content security policy said so far.
+        requests: addresses that the page asked for.
+    """
+
+    def __init__(self, to_browser: int, from_browser: int) -> None:
+        self.to_browser, self.from_browser = to_browser, from_browser
+        self.buffer, self.number, self.session = b"", 0, ""
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+
+    def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send one command of the DevTools protocol and wait for its answer."""
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        if self.session:
+            message["sessionId"] = self.session
+        os.write(self.to_browser, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self.number:
+                assert "error" not in answer, answer["error"]
+                return dict(answer["result"])
+
+    def open(self, url: str, width: int, height: int) -> Self:
+        """Open an address in a window of a size, and wait until it is loaded."""
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Log", "Runtime", "Network"):
+            self.ask(f"{domain}.enable")
+        self.ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.ask("Page.navigate", url=url)
+        while self._next().get("method") != "Page.loadEventFired":
+            pass
+        return self
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page."""
+        result = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def mouse(self, kind: str, x: float, y: float) -> None:
+        """Press, move or release the left button at a place of the window: mousePressed, mouseMoved, mouseReleased."""
+        self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def key(self, name: str, code: int) -> None:
+        """Press and release one key."""
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self.buffer:
+            chunk = os.read(self.from_browser, 1 << 16)
+            assert chunk, "the browser has ended"
+            self.buffer += chunk
+        line, self.buffer = self.buffer.split(b"\0", 1)
+        message: dict[str, Any] = json.loads(line)
+        if message.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"):
+            self.complaints.append(json.dumps(message["params"])[:500])
+        if message.get("method") == "Network.requestWillBeSent":
+            self.requests.append(message["params"]["request"]["url"])
+        return message
+
+
+@contextmanager
+def browser() -> Iterator[Page]:
+    """A page of a fresh browser; skips where there is none."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    (in_read, in_write), (out_read, out_write) = os.pipe(), os.pipe()
+
+    def connect() -> None:
+        # Chromium listens on 3 and speaks on 4.
+        os.dup2(in_read, 3)
+        os.dup2(out_write, 4)
+
+    # The numbers 3 and 4 may be the pipes' own, so they are moved out of the way first.
+    in_read, out_write = (_high(number) for number in (in_read, out_write))
+    words = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run")
+    process = subprocess.Popen(
+        [program, *words], preexec_fn=connect, pass_fds=(3, 4), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield Page(in_write, out_read)
+    finally:
+        process.kill()
+        process.wait()
+        for number in (in_read, in_write, out_read, out_write):
+            os.close(number)
+
+
+def _high(number: int) -> int:
+    import fcntl
+
+    moved = fcntl.fcntl(number, fcntl.F_DUPFD, 50)
+    os.close(number)
+    return moved
