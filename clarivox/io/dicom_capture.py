@@ -11,9 +11,8 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-import clarivox
 from clarivox.errors import OptionError, OutputError
-from clarivox.io.dicom_derive import key_of, sentence
+from clarivox.io.dicom_derive import key_of, sentence, software_versions
 from clarivox.io.dicom_kinds import Kind, code, fill
 from clarivox.io.dicom_new import new_series, save_series
 from clarivox.io.image import ImageSource
@@ -82,7 +81,7 @@ def _explain(ds: Dataset, volume: Volume) -> None:
         Dataset(),
         Manufacturer="clarivox",
         ManufacturerModelName=run.bundle[:64],
-        SoftwareVersions=[f"clarivox {clarivox.__version__}", f"{run.bundle} {run.version}"[:64], run.digest[:64]],
+        SoftwareVersions=software_versions(run),
         PurposeOfReferenceCodeSequence=code("109102", "DCM", "Processing Equipment"),
     )
     ds.ContributingEquipmentSequence = Sequence([equipment])

@@ -207,11 +207,10 @@ class Derivation:
 
     def _equipment(self) -> bytes:
         run = self.provenance
-        versions = [f"clarivox {clarivox.__version__}", f"{run.bundle} {run.version}"[:64], run.digest[:64]]
         found: Bytes = {}
         put(found, text("Manufacturer", "clarivox"))
         put(found, text("ManufacturerModelName", run.bundle[:64]))
-        put(found, text("SoftwareVersions", *(version for version in versions if version)))
+        put(found, text("SoftwareVersions", *software_versions(run)))
         if self.made_at is not None:
             put(found, text("ContributionDateTime", self.made_at.strftime("%Y%m%d%H%M%S")))
         put(found, text("ContributionDescription", sentence(self.provenance)[:_LONGEST_TEXT]))
@@ -222,6 +221,15 @@ class Derivation:
 def key_of(run: Provenance) -> tuple[Any, ...]:
     """What identifiers depend on: what was run, and not where or how long."""
     return (run.bundle, run.version, run.digest, run.task, run.options, run.strength, run.scale, run.forced)
+
+
+def software_versions(run: Provenance) -> list[str]:
+    """What ran: clarivox, the weights' digest, the bundle. The digest fills its value, so the last one takes the pad.
+
+    >>> software_versions(Provenance("identity", "1.0", "", "identity"))[1:]
+    ['identity 1.0']
+    """
+    return [f"clarivox {clarivox.__version__}", *filter(None, [run.digest[:64]]), f"{run.bundle} {run.version}"[:63]]
 
 
 def sentence(run: Provenance) -> str:

@@ -24,6 +24,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
+from pydicom.uid import ExplicitVRBigEndian
 
 Element: TypeAlias = DataElement | RawDataElement
 Bytes: TypeAlias = dict[int, bytes]
@@ -126,11 +127,14 @@ class Encoder:
     """Private elements left out so far."""
     _last: dict[int, tuple[Any, bytes]] = field(default_factory=dict)
     _signed: bool = False
+    _big: bool = False
     _encodings: list[str] = field(default_factory=list)
 
     def dataset(self, header: Dataset) -> Bytes:
         """The elements of an instance's header that are kept, encoded, by tag."""
         self._signed = header.get("PixelRepresentation", 0) == 1
+        meta = getattr(header, "file_meta", None) or {}
+        self._big = meta.get("TransferSyntaxUID") == ExplicitVRBigEndian
         charset = header.get("SpecificCharacterSet") or "ISO_IR 6"
         self._encodings = convert_encodings(charset)
         encoded: Bytes = {}
@@ -205,6 +209,8 @@ class Encoder:
         buffer.is_little_endian, buffer.is_implicit_VR = True, False
         if int(one.tag) in _SIGNED_AS_PIXELS or one.VR == "US or SS":
             one = DataElement(one.tag, "SS" if self._signed else "US", one.value)
+        if self._big and one.VR in _LONG and isinstance(one.value, bytes):  # pydicom leaves such words as they lay
+            one = DataElement(one.tag, one.VR, _turned(one.value, one.VR))
         write_data_element(buffer, one, self._encodings)
         return bytes(buffer.getvalue())
 
