@@ -100,6 +100,8 @@ def compare(
     stacks = _stacks(before, after, reference, chosen)
     if stacks.padding is not None:
         notes += ("padding is left out of the figures",)
+    if before.array.dtype.kind == "f" and not np.isfinite(before.array).all():
+        notes += ("voxels that are no finite number count as 0 in the figures",)
     figures = _against(stacks) + _quality(stacks)
     pair: tuple[Region, Region] | None = (signal, background) if signal and background else None
     if pair is None:

@@ -224,6 +224,8 @@ def _profile(one: Slice, found: Comparison, after: Volume) -> str:
     base = one.before if one.truth is None else one.truth
     x, y, along_x = steepest(np.clip(base, *found.window))
     side = base.shape[0 if along_x else 1]
+    if side < 2:
+        return "<p>The picture is too small for a profile.</p>"
     middle = x if along_x else y
     reach = min(24, side // 2)
     start = max(0, min(middle - reach, side - 2 * reach - 1))

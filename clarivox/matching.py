@@ -16,9 +16,14 @@ _ALIKE_VOXELS = 0.05
 
 
 def picture(volume: Volume, z: int) -> NDArray[np.float32]:
-    """Values of one slice, shape (X, Y): the grey channel, the luma of colour, or the first of several volumes."""
+    """Values of one slice, shape (X, Y): the grey channel, the luma of colour, or the first of several volumes.
+
+    What is no finite number becomes 0.
+    """
     count = 3 if volume.channels is Channels.RGB else 1
     values = volume.values((slice(0, count), slice(None), slice(None), slice(z, z + 1)))[..., 0]
+    if volume.array.dtype.kind == "f":
+        np.nan_to_num(values, copy=False, nan=0, posinf=0, neginf=0)
     if volume.channels is Channels.RGB:
         luma: NDArray[np.float32] = np.tensordot(LUMA, values, axes=1)
         return luma

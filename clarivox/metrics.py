@@ -219,9 +219,11 @@ def edge_sharpness(after: Values, before: Values) -> float:
 
     Raises:
         GeometryError: the shapes differ.
-        RegionError: `before` is constant.
+        RegionError: `before` is constant, or a side is under 12 px.
     """
     error_map(after, before)
+    if min(before.shape[:2]) < 12:
+        raise RegionError(f"edges are measured in 12 x 12 px at least; found {before.shape[:2]}", code="too_small")
     steep = _gradient(before)
     edges = steep >= max(float(np.quantile(steep, 0.98)), 1e-12)
     if not edges.any():

@@ -74,5 +74,5 @@ def on_screen(levels: NDArray[np.uint8], aspect: float = 1.0, longest: int = 640
 def data_uri(picture: Image) -> str:
     """A picture as a PNG within a page."""
     stream = io.BytesIO()
-    picture.save(stream, "PNG", optimize=True)
+    picture.save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -144,3 +144,18 @@ def test_spread_indices_rise_and_stay_inside():
     for depth in (1, 7, 100):
         chosen = spread(depth, 5)
         assert all(a < b for a, b in pairwise(chosen)) and chosen[0] >= 0 and chosen[-1] < depth
+
+
+def test_what_is_no_finite_number_does_not_spoil_the_figures():
+    array = np.random.default_rng(0).normal(100, 5, (1, 32, 32, 2)).astype(np.float32)
+    array[0, :4], array[0, 5, 5, 0] = np.nan, np.inf
+    volume = Volume(array, np.eye(4))
+    found = compare(volume, volume)
+    assert all(np.isfinite(figure.after) for figure in found.figures if figure.name not in ("PSNR", "PSNR, foreground"))
+    assert any("no finite number" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 3, 1), (1, 11, 40, 1), (1, 40, 12, 3)])
+def test_small_volumes_have_the_figures_that_can_be_taken(shape):
+    volume = Volume(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), np.eye(4))
+    assert by_name(compare(volume, volume))["MAE"].after == 0

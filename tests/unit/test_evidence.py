@@ -12,7 +12,7 @@ from PIL import Image
 from clarivox import charts, phantoms, pictures
 from clarivox.errors import OutputError
 from clarivox.evidence import page, steepest, write_page
-from clarivox.volume import Provenance
+from clarivox.volume import Provenance, Volume
 
 MADE = Provenance(
     "mr_unet_denoise", "0.1.0", "ab" * 32, "denoise", {"steps": 3}, seconds=1.5, windows=4, notes=("smaller windows",)
@@ -83,6 +83,13 @@ def test_a_clip_a_radiograph_and_a_single_slice_have_pages(tmp_path):
     coarse, truth = phantoms.cxr(size=64, shrink=2, inverted=True)
     html = page(coarse, truth)
     assert "32 × 32 × 1 → 64 × 64 × 1" in html and "<button" not in html
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 40, 2), (1, 17, 16, 1)])
+def test_small_constant_and_broken_volumes_have_pages(shape):
+    for values in (np.zeros(shape, np.uint8), np.full(shape, np.nan, np.float32)):
+        volume = Volume(values, np.eye(4))
+        assert "<svg" in page(volume, volume)
 
 
 def test_the_page_is_not_written_over_another_without_leave(tmp_path, brain):

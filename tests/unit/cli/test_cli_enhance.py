@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from clarivox import io, phantoms
 from clarivox.bundle import load
+from clarivox.cli.dry_run import middle
 from clarivox.cli.enhance import parsed
 from clarivox.cli.main import app
 from clarivox.errors import OptionError
@@ -97,6 +98,19 @@ def test_a_dry_run_says_windows_device_and_output_and_writes_nothing(scan, tmp_p
     assert result.exit_code == 0, result.output
     assert "cpu" in result.stdout and "out.nii.gz" in result.stdout
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_the_middle_slices_for_a_trial_keep_their_own_rescale_and_padding():
+    volume = phantoms.ct(size=32, slices=5, padding=True).degraded.replace(slope=np.arange(1.0, 6))
+    trial = middle(volume, 3)
+    assert trial.slope.tolist() == [2, 3, 4] and trial.padding.shape == (3, 2)
+    assert np.array_equal(trial.array, volume.array[..., 1:4]) and trial.source is None
+
+
+def test_a_dry_run_of_a_folder_names_what_cannot_be_read(scan, tmp_path):
+    (scan.parent / "readme.txt").write_text("hello")
+    result = enhance(scan.parent, tmp_path / "out", "--dry-run")
+    assert result.exit_code == 0 and "[unsupported_format]" in result.stdout and not (tmp_path / "out").exists()
 
 
 def test_a_page_is_written_beside_the_result(scan, tmp_path):
