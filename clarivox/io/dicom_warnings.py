@@ -20,6 +20,16 @@ CATEGORIES = (
 )
 """A word in a warning, and the note that stands for it."""
 
+LOGGERS = (
+    "pydicom",
+    "pydicom.pixels.decoders.base",
+    "pydicom.pixels.utils",
+    "pylibjpeg.utils",
+    "openjpeg.utils",
+    "jpeg_ls._CharLS",
+)
+"""Where pydicom and its plugins log; a filter on a logger does not hold for those below it."""
+
 OTHER = "the file departs from the DICOM standard"
 
 
@@ -36,7 +46,8 @@ class _Sieve(logging.Filter):
 
 
 _SIEVE = _Sieve()
-logging.getLogger("pydicom").addFilter(_SIEVE)
+for _name in LOGGERS:
+    logging.getLogger(_name).addFilter(_SIEVE)
 
 
 class Quiet:

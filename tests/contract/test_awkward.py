@@ -10,15 +10,8 @@ from tests.benchmarks.awkward import LIMIT_S, pydicom_files, shared_files, verdi
 GOOD = ("right", "read", "refused")
 
 
-@pytest.mark.parametrize("path", shared_files(), ids=lambda path: f"{path.parent.name}-{path.name}")
+@pytest.mark.parametrize("path", shared_files() + pydicom_files(), ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_an_awkward_file_is_read_right_or_refused_by_name(path: Path) -> None:
-    outcome, details, seconds = verdict(path)
-    assert outcome in GOOD, details
-    assert seconds < LIMIT_S
-
-
-@pytest.mark.parametrize("path", pydicom_files(), ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_a_sample_of_pydicom_is_read_right_or_refused_by_name(path: Path) -> None:
     outcome, details, seconds = verdict(path)
     assert outcome in GOOD, details
     assert seconds < LIMIT_S
