@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from clarivox import manifest
@@ -210,8 +211,6 @@ def assemble(folder: Path, parts: Mapping[str, Any], options: Mapping[str, Any])
         BundleError: the weights do not fit the network.
         DigestError: a file differs from the manifest.
     """
-    import torch
-
     from clarivox import engines
     from clarivox.prepare import PrepareVolumed
 
@@ -220,15 +219,25 @@ def assemble(folder: Path, parts: Mapping[str, Any], options: Mapping[str, Any])
     network = parts["network_def"]
     preparing = parts["preprocessing"]
     if info.weights:
-        path = folder / str(parts.get("weights") or "models/model.pt").format(**options)
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-        except (OSError, RuntimeError) as cause:
-            raise BundleError(f"the weights {path.name} of bundle {info.name} do not fit its network") from cause
+        _load_weights(network, folder / str(parts.get("weights") or "models/model.pt").format(**options))
     network = engines.eager(network, info.spatial_dims)
     prepare = preparing.prepare if isinstance(preparing, PrepareVolumed) else preparing
     return Bundle(info, digest, dict(options), network, prepare, parts["inferer"])
+
+
+def _load_weights(network: torch.nn.Module, path: Path) -> None:
+    """Fill a network from a state dict, which may be in half precision.
+
+    Raises:
+        BundleError: the file is no state dict, or not of this network.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict({key: value.to(torch.float32) for key, value in state.items()})
+    except (OSError, EOFError, RuntimeError, AttributeError, UnpicklingError) as cause:
+        raise BundleError(f"the weights {path.name} cannot be read or do not fit the network") from cause
 
 
 def load(name: str | Path, /, folders: Sequence[Path | str] = (), **options: Any) -> Bundle:

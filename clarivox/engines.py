@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import sys
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -41,3 +46,29 @@ def eager(network: nn.Module, spatial_dims: int) -> nn.Module:
         if parameter.ndim == spatial_dims + 2:
             parameter.data = parameter.data.contiguous(memory_format=layout)
     return network
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Names of two settings in the C library's malloc.h."""
+
+
+@contextlib.contextmanager
+def kept_memory(device: torch.device) -> Iterator[None]:
+    """While this lasts, memory that layers give back stays with the process, for the next layer.
+
+    By default each activation above 32 MiB is asked of the system anew, and the system fills it with zeros first:
+    measured a quarter of the time of a small 3D network. At the end the memory goes back. Does nothing for devices
+    other than a CPU, and where the C library is not GNU's.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" and device.type == "cpu" else None
+    if library is None or not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+        yield
+        return
+    library.mallopt(M_MMAP_MAX, 0)
+    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        library.mallopt(M_MMAP_MAX, 65536)
+        library.mallopt(M_TRIM_THRESHOLD, 2**17)
+        library.malloc_trim(0)

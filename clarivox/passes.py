@@ -11,9 +11,8 @@ import torch
 
 from clarivox.tiles import Box
 
-CPU_BUDGET = 2**27
-"""Bytes for one window on a CPU: its largest layer then makes 32 MiB, which the C library takes from memory that it
-has. More would be asked of the system each time, and filling it costs a third of the time (measured)."""
+CPU_BUDGET = 2**29
+"""Bytes for one window on a CPU; larger windows gain little (tests.benchmarks.tiling), smaller ones repeat more."""
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
 """Takes windows (B, C, *window), returns (B, C', *window x scale)."""

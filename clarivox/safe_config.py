@@ -74,7 +74,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path.name} of the bundle cannot be read: {type(cause).__name__}") from cause
     if not isinstance(content, dict):
         raise BundleError(f"{path.name} of the bundle must be a mapping")
-    check(content, path.name)
+    try:
+        check(content, path.name)
+    except RecursionError as cause:
+        raise BundleError(f"{path.name} of the bundle is nested too deeply") from cause
     return content
 
 

@@ -146,14 +146,14 @@ def _counted(samples: Samples, low: int, high: int, ranks: list[int]) -> list[fl
 
 def _refined(samples: Samples, low: float, high: float, ranks: list[int]) -> list[float]:
     """The samples of some ranks among reals: by 2^16 bins, then by as many within the bin that holds the rank."""
-    if low == high:
-        return [low] * len(ranks)
+    if _too_narrow(low, high):
+        return [low if rank == 1 else high for rank in ranks]
     below, edges = _histogram(samples, low, high)
     found = []
     for rank in ranks:
         bin_ = int(np.searchsorted(below, rank)) - 1
-        if not edges[bin_] < edges[bin_ + 1]:
-            found.append(float(edges[bin_]))
+        if _too_narrow(float(edges[bin_]), float(edges[bin_ + 1])):
+            found.append(float(edges[bin_ + 1]))
             continue
         inner, finer = _histogram(samples, float(edges[bin_]), float(edges[bin_ + 1]))
         place = min(int(np.searchsorted(inner, rank - below[bin_])), finer.size - 1)
@@ -161,9 +161,14 @@ def _refined(samples: Samples, low: float, high: float, ranks: list[int]) -> lis
     return found
 
 
+def _too_narrow(low: float, high: float) -> bool:
+    """Whether 2^16 bins between two numbers would be finer than float64."""
+    return (high - low) / 2**17 <= np.spacing(max(abs(low), abs(high)))
+
+
 def _histogram(samples: Samples, low: float, high: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """How many samples lie between `low` and each edge of 2^16 equal bins, and the edges."""
     counts = np.zeros(2**16, np.int64)
     for slab in samples.slabs():
-        counts += np.histogram(slab, 2**16, (low, high))[0]
+        counts += np.histogram(slab.astype(np.float64), 2**16, (low, high))[0]
     return np.concatenate([[0], np.cumsum(counts)]), np.linspace(low, high, 2**16 + 1)

@@ -21,6 +21,7 @@ from monai.inferers import Inferer
 
 from clarivox import tiles
 from clarivox.devices import planned
+from clarivox.engines import kept_memory
 from clarivox.errors import BundleError, CapacityError
 from clarivox.passes import Images, Piece, Predictor, Run
 from clarivox.tiles import Box, Tile
@@ -127,9 +128,12 @@ class Windows(Inferer):  # type: ignore[misc]
             CapacityError: the smallest window does not fit the device.
             BundleError: the network returns another shape than the metadata promises.
         """
-        if self.tiling == "blended":
-            yield from self._blend(images, network, run)
-            return
+        make = self._blend if self.tiling == "blended" else self._cut
+        with kept_memory(run.device):
+            yield from make(images, network, run)
+
+    def _cut(self, images: Images, network: Predictor, run: Run) -> Iterator[Piece]:
+        """Finished cores of exact windows, or of the whole pass."""
         shape = images.shape
         plan = [tiles.whole(shape, self.stride)]
         if self.tiling == "exact":
@@ -218,9 +222,8 @@ class Windows(Inferer):  # type: ignore[misc]
         for number, tile in enumerate(plan):
             try:
                 output = self._forward(images, range(item, item + 1), tile.window, network, run)[0]
-                place = torch.device("cpu") if run.host else run.device
                 if total is None:
-                    total = torch.zeros((output.shape[0], *sides[:-1], deep), dtype=torch.float32, device=place)
+                    total = _room((output.shape[0], *sides[:-1], deep), run)
                 box = self._scaled(tile.window)
                 blend = output.float()
                 for axis, side in enumerate(box):
@@ -255,6 +258,17 @@ def _axis_weights(plan: list[Tile], axis: int, scale: int) -> dict[int, torch.Te
     side = plan[0].window[axis].stop - plan[0].window[axis].start
     bells = tiles.blend_weights([start * scale for start in starts], side * scale)
     return {start: torch.from_numpy(bell) for start, bell in zip(starts, bells, strict=True)}
+
+
+def _room(shape: tuple[int, ...], run: Run) -> torch.Tensor:
+    """Zeros to sum windows in: on the device, or on the host where they do not fit there."""
+    if not run.host:
+        try:
+            return torch.zeros(shape, dtype=torch.float32, device=run.device)
+        except torch.OutOfMemoryError:
+            run.host = True
+            run.note(f"out of memory on {run.device}: windows are summed on the host")
+    return torch.zeros(shape, dtype=torch.float32)
 
 
 def _moved_on(total: torch.Tensor, steps: int) -> torch.Tensor:
