@@ -14,8 +14,8 @@ from clarivox.tiles import rounded_up
 if TYPE_CHECKING:
     from clarivox.windows import Windows
 
-_PREPARING = 128
-"""Bytes a voxel that cutting, scaling and restoring a window take beside the network; measured by benchmarks/memory."""
+_PREPARING = 256
+"""Least bytes a voxel: cutting, scaling and restoring a window take memory beside the network (benchmarks/memory)."""
 
 
 def chosen(name: str) -> torch.device:

@@ -11,7 +11,7 @@ import torch
 
 from clarivox.tiles import Box
 
-CPU_BUDGET = 2**29
+CPU_BUDGET = 2**28
 """Bytes for one window on a CPU; larger windows gain little (tests.benchmarks.tiling), smaller ones repeat more."""
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
@@ -50,7 +50,7 @@ class Run:
         device: where the network is.
         footprint: bytes of memory that the network needs for each voxel of a window.
         budget_bytes: memory for one batch of windows.
-        batch: windows in one call.
+        batch: windows in one call; 0 finds it: 1 on a CPU, where more leave the caches, else what fits.
         on_window: called after each batch with the share of the pass that it made.
         host: accumulate blended windows on the host.
         windows, computed: network windows so far, and voxels in them.
@@ -60,7 +60,7 @@ class Run:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     footprint: int = 256
     budget_bytes: int = CPU_BUDGET
-    batch: int = 1
+    batch: int = 0
     on_window: Callable[[float], None] | None = None
     host: bool = False
     windows: int = 0
@@ -71,6 +71,11 @@ class Run:
     def limit(self) -> int:
         """Most voxels in one batch of windows."""
         return max(1, self.budget_bytes // self.footprint)
+
+    def batch_of(self, window_voxels: int) -> int:
+        """Windows of a size in one call."""
+        fitting = 1 if self.device.type == "cpu" else max(1, min(64, self.limit // window_voxels))
+        return self.batch or fitting
 
     def note(self, text: str) -> None:
         """Keep a note once."""

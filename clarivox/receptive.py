@@ -105,7 +105,7 @@ def probed(network: nn.Module, spatial_dims: int, reach: Reach, channels: int = 
         for phase in range(reach.stride):
             place = centre + phase
             changed = image.clone()
-            changed[(0, slice(None), *(place,) * spatial_dims)] += 1.0
+            changed[0].select(1, place).select(1, place)[(..., *(place,) * (spatial_dims - 2))] += 1.0
             moved = (exact(changed) != before).nonzero()[:, 2:] // scale
             if len(moved):
                 furthest = max(furthest, int((moved - place).abs().max()))

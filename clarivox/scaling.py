@@ -163,7 +163,7 @@ def _refined(samples: Samples, low: float, high: float, ranks: list[int]) -> lis
 
 def _too_narrow(low: float, high: float) -> bool:
     """Whether 2^16 bins between two numbers would be finer than float64."""
-    return (high - low) / 2**17 <= np.spacing(max(abs(low), abs(high)))
+    return bool((high - low) / 2**17 <= np.spacing(max(abs(low), abs(high))))
 
 
 def _histogram(samples: Samples, low: float, high: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -139,6 +139,7 @@ class Windows(Inferer):  # type: ignore[misc]
         if self.tiling == "exact":
             plan = tiles.exact(shape, self.halo(shape), self.stride, run.limit)
         total = len(images) * sum(tiles.voxels(tile.core) for tile in plan)
+        run.batch = run.batch_of(max(tiles.voxels(tile.window) for tile in plan))
         first = 0
         while first < len(images):
             group = range(first, min(len(images), first + run.batch))

@@ -47,7 +47,7 @@ REQUIRED = {
 
 def phantom(info: BundleInfo, side: int = 40) -> Volume:
     """A disc with noise, of a kind that the bundle takes; odd sizes, with padding and a rescale."""
-    x, y, z = np.mgrid[:side, : side - 7, :3].astype(np.float64)
+    x, y, _ = np.mgrid[:side, : side - 7, :3].astype(np.float64)
     disc = 120 * (((x - side / 2) ** 2 + (y - side / 2) ** 2) < (side / 3) ** 2) + 20
     noisy = disc + np.random.default_rng(0).normal(scale=8, size=disc.shape)
     array = blank_like((1, side, side - 7, 3), np.dtype(np.int16))
@@ -149,9 +149,12 @@ def test_the_metadata_has_the_required_fields(info: BundleInfo) -> None:
 
 @every_bundle
 def test_the_metadata_passes_the_official_schema(info: BundleInfo, data_dir: Path) -> None:
+    schema = data_dir / "monai" / "meta_schema_20240725.json"
     verify_metadata(
         meta_file=str(info.folder / "configs" / "metadata.json"),
-        filepath=str(data_dir / "monai" / "meta_schema_20240725.json"),
+        filepath=str(schema),
+        hash_val=manifest.sha256(schema),
+        hash_type="sha256",
     )
 
 

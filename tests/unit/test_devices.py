@@ -27,9 +27,9 @@ def test_the_cpu_stands_behind_every_device() -> None:
 
 
 def test_the_footprint_grows_with_the_widest_layer() -> None:
-    narrow, wide = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(1, 64, 3, padding=1)
-    assert footprint(narrow, Windows(2)) == 2 * 4 * 5 and footprint(wide, Windows(2)) == 2 * 4 * 65
-    assert footprint(nn.Identity(), Windows(3, stride=16)) == 16
+    wide, wider = nn.Conv2d(1, 64, 3, padding=1), nn.Conv2d(1, 99, 3, padding=1)
+    assert footprint(wide, Windows(2)) == 2 * 4 * 65 and footprint(wider, Windows(2)) == 2 * 4 * 100
+    assert 0 < footprint(nn.Identity(), Windows(3, stride=16)) < 2 * 4 * 65
 
 
 def test_there_is_memory_on_a_cpu() -> None:
