@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from clarivox.errors import OptionError
+from clarivox.splits import volumes
 from clarivox.transforms.bicubic import BicubicResize
 from clarivox.volume import Volume
 
@@ -35,15 +37,23 @@ class Pictures:
     """How often this volume is chosen, relative to the others."""
 
 
-def pictures(volume: Volume, *, shrink: Sequence[float] = (1.0,), scale: float | None = None) -> list[Pictures]:
+def pictures(
+    volume: Volume, *, shrink: Mapping[float, float] | None = None, scale: float | None = None, weight: float = 1.0
+) -> list[Pictures]:
     """The slices of a volume that hold tissue, divided by the 99th percentile of the volume, or by `scale`.
 
-    Where voxels are cubes (within 20 %), slices across all three axes are taken. Each entry of `shrink` gives one
-    group: shrunken copies are smoother and carry less of the scanner's own noise.
+    Where voxels are cubes (within 20 %), slices across all three axes are taken.
+
+    Args:
+        volume: one channel.
+        shrink: factor: share. One group is made for each factor and gets that share of the weight; shrunken copies are
+            smoother and carry less of the scanner's own noise. None keeps the volume's own grid.
+        scale: the value that becomes 1; None takes the 99th percentile.
+        weight: the volume's, among others.
 
     >>> v = Volume(np.ones((1, 8, 8, 3), np.float32), np.diag([1.0, 1.0, 5.0, 1.0]))
-    >>> [len(group.images) for group in pictures(v, shrink=(1.0, 0.5))]
-    [3, 3]
+    >>> [(len(group.images), group.weight) for group in pictures(v, shrink={1.0: 0.75, 0.5: 0.25})]
+    [(3, 0.75), (3, 0.25)]
     """
     values = torch.from_numpy(np.ascontiguousarray(volume.values()[0]))
     values = values / (scale or float(np.percentile(values.numpy(), 99)) or 1.0)
@@ -51,8 +61,37 @@ def pictures(volume: Volume, *, shrink: Sequence[float] = (1.0,), scale: float |
     cubes = min(values.shape) >= 64 and max(spacing) < 1.2 * min(spacing)
     planes = [image[None] for axis in ((2, 1, 0) if cubes else (2,)) for image in values.unbind(axis)]
     planes = [image for image in planes if float((image > 0.1).float().mean()) > 0.1]
-    groups = [tuple(BicubicResize(factor)(image) for image in planes) for factor in shrink]
-    return [Pictures(images) for images in groups if images]
+    groups = [
+        (tuple(BicubicResize(float(f))(i) for i in planes), weight * w) for f, w in (shrink or {1.0: 1.0}).items()
+    ]
+    return [Pictures(images, share) for images, share in groups if images]
+
+
+def pictures_of(
+    dataset_dir: str | Path,
+    split: str | Path,
+    part: str,
+    *,
+    shrink: Mapping[float, float] | None = None,
+    scale: float | None = None,
+    weights: Mapping[str, float] | None = None,
+) -> list[Pictures]:
+    """`pictures` of every volume of one part of a split; `weights` are by file name without suffix, 1 where absent."""
+    return [
+        group
+        for example, volume in volumes(dataset_dir, split, part)
+        for group in pictures(volume, shrink=shrink, scale=scale, weight=(weights or {}).get(example.name, 1.0))
+    ]
+
+
+def cropped(volume: Volume, multiple: int) -> Volume:
+    """The volume without the last columns and rows that do not fill a multiple.
+
+    >>> cropped(Volume(np.ones((1, 9, 7, 1)), np.eye(4)), 4).shape
+    (1, 8, 4, 1)
+    """
+    _, x, y, _ = volume.shape
+    return volume.replace(array=volume.array[:, : x - x % multiple, : y - y % multiple])
 
 
 class Patches:

@@ -55,10 +55,12 @@ def shrink(values: Tensor, beta: float, rule: str) -> Tensor:
         return (values - edge).clamp_min(0)
     if rule == "hard":
         best = (2 * (beta + 1) + 8 * beta / (beta + 1 + (beta**2 + 14 * beta + 1) ** 0.5)) ** 0.5
-        return torch.where(values > best, values, torch.zeros_like(values))
+        kept: Tensor = torch.where(values > best, values, torch.zeros_like(values))
+        return kept
     square = values.square()
     inner = ((square - beta - 1).square() - 4 * beta).clamp_min(0).sqrt()
-    return torch.where(values > edge, inner / values.clamp_min(edge), torch.zeros_like(values))
+    least_error: Tensor = torch.where(values > edge, inner / values.clamp_min(edge), torch.zeros_like(values))
+    return least_error
 
 
 def low_rank(matrices: Tensor, level: float, rule: str) -> Tensor:
@@ -87,7 +89,8 @@ def low_rank(matrices: Tensor, level: float, rule: str) -> Tensor:
     kept = shrink(values / unit.clamp_min(floor), beta, rule) * unit / values.clamp_min(floor)
     kept = torch.where(unit > floor, kept.clamp(0, 1), torch.ones_like(kept))
     projection = (right * kept[:, None, :]) @ right.mT
-    return mean + (centred @ projection).to(matrices.dtype)
+    change: Tensor = (centred @ projection).to(matrices.dtype)
+    return mean + change
 
 
 class SvdFilter(nn.Module):
@@ -183,7 +186,7 @@ class SvdFilter(nn.Module):
         patches = F.unfold(padded[None, None], side)[0].T
         where = self._alike(padded, width)
         total, count = torch.zeros_like(patches), patches.new_zeros(len(patches), 1)
-        for group in where.split(4096):
+        for group in torch.split(where, 4096):
             matrices = patches[group].permute(0, 2, 1)
             cleaned = low_rank(matrices, self.level, self.rule).permute(0, 2, 1)
             total.index_add_(0, group.flatten(), cleaned.reshape(-1, side * side))
