@@ -38,7 +38,11 @@ class Pictures:
 
 
 def pictures(
-    volume: Volume, *, shrink: Mapping[float, float] | None = None, scale: float | None = None, weight: float = 1.0
+    volume: Volume,
+    *,
+    shrink: Mapping[float | str, float] | None = None,
+    scale: float | None = None,
+    weight: float = 1.0,
 ) -> list[Pictures]:
     """The slices of a volume that hold tissue, divided by the 99th percentile of the volume, or by `scale`.
 
@@ -47,7 +51,8 @@ def pictures(
     Args:
         volume: one channel.
         shrink: factor: share. One group is made for each factor and gets that share of the weight; shrunken copies are
-            smoother and carry less of the scanner's own noise. None keeps the volume's own grid.
+            smoother and carry less of the scanner's own noise. None keeps the volume's own grid. A factor may stand in
+            quotes, as keys of a configuration do.
         scale: the value that becomes 1; None takes the 99th percentile.
         weight: the volume's, among others.
 
@@ -72,7 +77,7 @@ def pictures_of(
     split: str | Path,
     part: str,
     *,
-    shrink: Mapping[float, float] | None = None,
+    shrink: Mapping[float | str, float] | None = None,
     scale: float | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> list[Pictures]:
@@ -82,6 +87,22 @@ def pictures_of(
         for example, volume in volumes(dataset_dir, split, part)
         for group in pictures(volume, shrink=shrink, scale=scale, weight=(weights or {}).get(example.name, 1.0))
     ]
+
+
+def spread(groups: Sequence[Pictures], each: int, multiple: int = 1) -> list[Tensor]:
+    """Evenly spaced pictures of each group, cropped to multiples of a number of pixels; for validation.
+
+    >>> group = Pictures(tuple(torch.full((1, 9, 9), float(i)) for i in range(7)))
+    >>> [float(image.mean()) for image in spread([group], each=3, multiple=4)]
+    [1.0, 3.0, 5.0]
+    """
+    chosen = []
+    for group in groups:
+        places = (np.arange(each) + 0.5) * len(group.images) / each
+        for place in dict.fromkeys(places.astype(int).tolist()):
+            image = group.images[place]
+            chosen.append(image[(slice(None), *[slice(0, n - n % multiple) for n in image.shape[1:]])])
+    return chosen
 
 
 def cropped(volume: Volume, multiple: int) -> Volume:
@@ -103,7 +124,8 @@ class Patches:
         size: patch length along each axis, in voxels of the clean picture.
         batch_size: patches a batch.
         seed: begins every draw.
-        dark: patches with a lower mean are drawn again, up to four times.
+        dark: a patch with a lower mean is drawn again.
+        tries: patches looked at before a dark one is taken.
 
     Raises:
         OptionError: no group has a picture of at least `size` along each axis.
@@ -118,6 +140,7 @@ class Patches:
         batch_size: int,
         seed: int = 0,
         dark: float = 0.1,
+        tries: int = 4,
     ) -> None:
         fitting = [
             Pictures(tuple(image for image in group.images if min(image.shape[1:]) >= size), group.weight)
@@ -128,11 +151,12 @@ class Patches:
             raise OptionError(f"no training picture is {size} voxels wide along each axis; use smaller patches")
         weights = np.array([group.weight for group in self.groups])
         self.chances = weights / weights.sum()
-        self.degrade, self.size, self.batch_size, self.seed, self.dark = degrade, size, batch_size, seed, dark
+        self.degrade, self.size, self.batch_size, self.seed = degrade, size, batch_size, seed
+        self.dark, self.tries = dark, tries
 
     def _cut(self, draw: np.random.Generator) -> Tensor:
         group = self.groups[draw.choice(len(self.groups), p=self.chances)]
-        for _ in range(4):
+        for _ in range(self.tries):
             image = group.images[draw.integers(len(group.images))]
             corner = [int(draw.integers(n - self.size + 1)) for n in image.shape[1:]]
             patch = image[(slice(None), *[slice(c, c + self.size) for c in corner])]

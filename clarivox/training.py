@@ -83,6 +83,7 @@ class Trainer:
         bundle_root: the bundle that the weights go into.
         weights: their path within it.
         checkpoint: the file to resume from and to write, outside the bundle.
+        begin: weights to begin with, as `write_model` wrote them; None begins with the network's own.
         every: steps between scores and checkpoints.
         average: how much of the average stays at each step.
         seed: for the network's own draws, if it has any.
@@ -100,6 +101,7 @@ class Trainer:
         bundle_root: str | Path,
         checkpoint: str | Path,
         weights: str = "models/model.pt",
+        begin: str | Path | None = None,
         learning_rate: float = 1e-3,
         warm_up: int = 200,
         every: int = 500,
@@ -113,6 +115,9 @@ class Trainer:
         self.steps, self.warm_up, self.every, self.seed = steps, warm_up, every, seed
         self.learning_rate, self.average = learning_rate, average
         self.bundle_root, self.weights, self.checkpoint = Path(bundle_root), weights, Path(checkpoint)
+        if begin is not None:
+            state = torch.load(begin, map_location=self.device, weights_only=True)
+            self.network.load_state_dict({name: value.float() for name, value in state.items()})
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.averaged = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.step, self.best = 0, -math.inf

@@ -73,29 +73,41 @@ def stored(image: Tensor, levels: int = 256) -> Tensor:
 
 
 class BicubicResize:
-    """Shrinks or enlarges an image of shape (C, X, Y) or (C, X, Y, Z) by one factor along each axis.
+    """Shrinks or enlarges an image of shape (C, X, Y) or (C, X, Y, Z).
 
     Args:
-        factor: output samples for each input sample; 0.5 halves, 3 triples. Lengths are rounded up.
+        factor: output samples for each input sample, one number or one for each spatial axis; 0.5 halves, 3 triples.
+            Lengths are rounded up.
         levels: grey levels between 0 and 1 that the result is clipped and rounded to, as in a stored picture
             (256 for 8 bits); None keeps it as computed.
 
     Raises:
-        OptionError: the factor is not above 0.
+        OptionError: a factor is not above 0.
 
     >>> BicubicResize(1 / 3)(torch.ones(1, 9, 12)).shape
     torch.Size([1, 3, 4])
     """
 
-    def __init__(self, factor: float, levels: int | None = None) -> None:
-        if not factor > 0:
+    def __init__(self, factor: float | Sequence[float], levels: int | None = None) -> None:
+        self.factors = (factor,) if isinstance(factor, int | float) else tuple(factor)
+        if not all(each > 0 for each in self.factors):
             raise OptionError(f"a resize factor must be above 0; found {factor}")
-        self.factor, self.levels = factor, levels
+        self.levels = levels
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The resized image, float32."""
+        """The resized image, float32.
+
+        Raises:
+            OptionError: there are several factors, and not one for each spatial axis.
+        """
         # 9 * (1/3) is 3.0000000000000004 for some factors: a ninth digit decides no length.
-        resized = bicubic(image.float(), [math.ceil(round(n * self.factor, 9)) for n in image.shape[1:]])
+        axes = image.ndim - 1
+        if len(self.factors) not in (1, axes):
+            raise OptionError(f"one factor, or one for each of {axes} axes, is needed; found {self.factors}")
+        factors = self.factors * axes if len(self.factors) == 1 else self.factors
+        resized = bicubic(
+            image.float(), [math.ceil(round(n * f, 9)) for n, f in zip(image.shape[1:], factors, strict=True)]
+        )
         return resized if self.levels is None else stored(resized, self.levels)
 
 
@@ -103,7 +115,11 @@ class BicubicResized(MapTransform):  # type: ignore[misc]
     """Dictionary twin of `BicubicResize`."""
 
     def __init__(
-        self, keys: KeysCollection, factor: float, levels: int | None = None, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        factor: float | Sequence[float],
+        levels: int | None = None,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.resize = BicubicResize(factor, levels)

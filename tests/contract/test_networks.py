@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every network must do, whatever its family."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clarivox.networks.srcnn import Srcnn
+from clarivox.networks.svd import SvdFilter
+from clarivox.networks.unet import RestorationUNet
+
+
+class Case(NamedTuple):
+    """A network and what it promises."""
+
+    make: Callable[[], nn.Module]
+    dims: int
+    scale: int = 1
+    homogeneous: bool = True
+    learns: bool = True
+    halo: bool = True
+
+
+CASES = {
+    "unet-2d": Case(lambda: RestorationUNet(2, (4, 8), 1), 2),
+    "unet-3d": Case(lambda: RestorationUNet(3, (4, 8), 1), 3),
+    "unet-one-level": Case(lambda: RestorationUNet(2, (4,), 1, fold_factor=1), 2),
+    "unet-biased": Case(lambda: RestorationUNet(2, (4, 8), 1, bias=True), 2, homogeneous=False),
+    "srcnn-x2": Case(lambda: Srcnn(2, features=(8, 4), bias=False), 2, 2),
+    "srcnn-x3": Case(lambda: Srcnn(3, features=(8, 4), bias=False), 2, 3),
+    "srcnn-x4-published": Case(lambda: Srcnn(4, (9, 1, 5), (8, 4), skip=False), 2, 4, homogeneous=False),
+    "svd-clip": Case(lambda: SvdFilter(frames=3), 3, learns=False, halo=False),
+    "svd-frames": Case(lambda: SvdFilter(frames=99, alike=8, search=4), 3, learns=False, halo=False),
+}
+SIDES = {2: [(16, 24), (17, 9), (1, 5)], 3: [(16, 12, 8), (9, 7, 5), (3, 3, 1)]}
+
+
+def those(chosen: Callable[[Case], bool] = lambda case: True) -> pytest.MarkDecorator:
+    names = [name for name, case in CASES.items() if chosen(case)]
+    return pytest.mark.parametrize("case", [CASES[name] for name in names], ids=names)
+
+
+def made(case: Case) -> nn.Module:
+    torch.manual_seed(0)
+    return case.make().eval()
+
+
+def picture(*sides: int) -> Tensor:
+    return torch.rand(1, 1, *sides, generator=torch.Generator().manual_seed(1))
+
+
+@those()
+def test_the_output_has_the_size_that_is_promised_for_even_odd_and_thin_images(case: Case) -> None:
+    network = made(case)
+    for sides in SIDES[case.dims]:
+        output = network(picture(*sides))
+        assert output.shape == (1, 1, *[n * case.scale for n in sides])
+        assert torch.isfinite(output).all()
+
+
+@those()
+def test_the_same_image_gives_the_same_result_and_is_left_as_it_was(case: Case) -> None:
+    network, image = made(case), picture(*SIDES[case.dims][0])
+    kept = image.clone()
+    assert torch.equal(network(image), network(image))
+    assert torch.equal(image, kept)
+
+
+@those()
+def test_images_of_a_batch_do_not_touch_each_other(case: Case) -> None:
+    network, image = made(case), picture(*SIDES[case.dims][0])
+    together = network(torch.cat([image, 1 - image]))
+    assert torch.allclose(together[:1], network(image), atol=1e-5)
+
+
+@those(lambda case: case.homogeneous)
+def test_without_constants_a_brighter_image_gives_a_brighter_result_of_the_same_kind(case: Case) -> None:
+    network, image = made(case).double(), picture(*SIDES[case.dims][0]).double()
+    assert torch.allclose(network(7 * image), 7 * network(image), rtol=1e-4, atol=1e-6)
+
+
+@those(lambda case: case.homogeneous)
+def test_a_black_image_stays_black_without_constants(case: Case) -> None:
+    assert made(case)(torch.zeros(1, 1, *SIDES[case.dims][1])).abs().max() == 0
+
+
+@those()
+def test_every_parameter_learns(case: Case) -> None:
+    network = made(case)
+    if not case.learns:
+        assert not list(network.parameters())
+        return
+    network(picture(*SIDES[case.dims][0])).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+@those(lambda case: case.halo)
+def test_a_voxel_farther_away_than_the_halo_has_no_influence(case: Case) -> None:
+    network = made(case).double()
+    halo, stride = int(network.halo), int(network.stride)  # type: ignore[arg-type]
+    sides = (stride * -(-(halo + 9) // stride) * 2, *[stride] * (case.dims - 1))
+    image = picture(*sides).double()
+    place = sides[0] // 2
+    changed = image.clone()
+    changed[:, :, place] += 1
+    moved = (network(changed) - network(image)).abs().flatten(3).amax(dim=3)[0, 0] > 1e-12
+    reached = moved.nonzero().flatten() // case.scale
+    assert reached.numel() > 0
+    assert place - int(reached.min()) <= halo
+    assert int(reached.max()) - place <= halo
+
+
+@those(lambda case: case.learns)
+def test_half_precision_weights_come_back_close(case: Case) -> None:
+    network, image = made(case), picture(*SIDES[case.dims][0])
+    network.requires_grad_(False)
+    exact = network(image)
+    network.load_state_dict({name: value.half().float() for name, value in network.state_dict().items()})
+    assert torch.allclose(network(image), exact, atol=5e-3 * float(exact.abs().max()))
