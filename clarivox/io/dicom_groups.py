@@ -20,7 +20,7 @@ _FRAME_TYPES = (
     "MRImageFrameTypeSequence",
     "PETFrameTypeSequence",
     "XAXRFFrameCharacteristicsSequence",
-    "FrameTypeSequence",
+    "XRay3DFrameTypeSequence",
 )
 _DERIVATION = tag_and_vr("DerivationImageSequence")[0]
 _PER_FRAME_VECTORS = ("FrameTimeVector", "FrameLabelVector", "FrameDelayVector")
