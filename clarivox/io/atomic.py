@@ -12,7 +12,7 @@ import fnmatch
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,11 +58,11 @@ def file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def folder(path: Path | str, overwrite: bool = False, own: str = "*.dcm") -> Iterator[Path]:
+def folder(path: Path | str, overwrite: bool, own: str | Callable[[Path], bool]) -> Iterator[Path]:
     """A new empty folder to write to; it becomes `path` when the block ends without an error.
 
     An empty folder at `path` counts as absent. With `overwrite` a folder there is replaced as a whole, provided that
-    it holds nothing but files whose names match the pattern `own`: a folder with anything else is never deleted.
+    it holds nothing but files that `own` (a pattern of names, or a function) knows: a folder with anything else is never deleted.
 
     Raises:
         OutputError: `path` exists and `overwrite` is False, or it holds other things (code output_exists).
@@ -115,7 +115,7 @@ def _appear(temporary: Path, final: Path) -> None:
         temporary.rename(final)
 
 
-def _check_replaceable(final: Path, overwrite: bool, own: str) -> None:
+def _check_replaceable(final: Path, overwrite: bool, own: str | Callable[[Path], bool]) -> None:
     if not os.path.lexists(final):
         return
     if not final.is_dir():
@@ -125,10 +125,11 @@ def _check_replaceable(final: Path, overwrite: bool, own: str) -> None:
         return
     if not overwrite:
         raise _exists(final)
-    foreign = [entry for entry in entries if not fnmatch.fnmatch(entry.name, own) or not entry.is_file()]
+    knows = own if callable(own) else lambda entry: fnmatch.fnmatch(entry.name, own)
+    foreign = [entry for entry in entries if not entry.is_file() or not knows(entry)]
     if foreign:
         raise OutputError(
-            f"{final.name!r} holds {len(foreign)} entries that are not {own} files, and replacing it would delete "
+            f"{final.name!r} holds {len(foreign)} entries that clarivox did not write, and replacing it would delete "
             "them; choose another folder",
             code="output_exists",
         )

@@ -7,8 +7,9 @@ arguments give the same bytes: identifiers come from the seed, and dates from an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from clarivox.errors import OutputError
-from clarivox.io import atomic
 from clarivox.io.dicom_enhanced import ENHANCED
+from clarivox.io.dicom_files import save
 from clarivox.io.dicom_kinds import SINGLE, Kind, Recipe, fill
 from clarivox.io.dicom_plane import decimal
 from clarivox.io.dicom_uid import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, uid
@@ -94,19 +95,24 @@ def new_series(
         yield ds
 
 
-def save_series(datasets: Iterator[Dataset] | list[Dataset], folder: Path | str, overwrite: bool = False) -> list[Path]:
+def save_series(datasets: Iterable[Dataset], folder: Path | str, overwrite: bool = False) -> list[Path]:
     """Write instances as IM0001.dcm and on into a folder that appears when all are written.
+
+    One instance may also go to a file whose name ends in .dcm.
 
     Raises:
         OutputError: the folder exists (code output_exists) or cannot be made.
         CapacityError: the disk is full.
     """
-    names: list[str] = []
-    with atomic.folder(folder, overwrite) as temporary:
-        for number, ds in enumerate(datasets, start=1):
-            names.append(f"IM{number:04d}.dcm")
-            ds.save_as(temporary / names[-1], enforce_file_format=True)
-    return [Path(folder) / name for name in names]
+    every = list(datasets) if Path(folder).suffix.lower() == ".dcm" else datasets
+    count = len(every) if isinstance(every, list) else 0
+    return list(save(map(_bytes, every), count, folder, overwrite))
+
+
+def _bytes(ds: Dataset) -> list[bytes]:
+    buffer = BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return [buffer.getvalue()]
 
 
 def _check(volume: Volume, kind: Kind, recipe: Recipe) -> None:

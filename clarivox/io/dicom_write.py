@@ -26,9 +26,9 @@ from pydicom.uid import (
 )
 
 from clarivox.errors import OptionError, OutputError
-from clarivox.io import atomic
 from clarivox.io.dicom_derive import Derivation, is_dropped, is_enhanced, key_of, put, reference, sop_class
 from clarivox.io.dicom_encode import Bytes, Encoder, in_order, item, number, preamble_and_meta, sequence, text
+from clarivox.io.dicom_files import save
 from clarivox.io.dicom_grid import Finer
 from clarivox.io.dicom_groups import Groups
 from clarivox.io.dicom_lossy import lossy
@@ -74,7 +74,8 @@ def write_series(
     Args:
         volume: has a `DicomSource`, the source's dtype, and a provenance unless nothing was run.
         folder: appears when all instances are written; their names are IM0001.dcm and on, in the order of slices.
-        overwrite: replace a folder that holds nothing but .dcm files.
+            For one instance also a file name that ends in .dcm.
+        overwrite: replace a file, or a folder that holds nothing but what clarivox wrote; never the source.
         compress: jpegls for lossless JPEG-LS; None for Explicit VR Little Endian.
         keep_private: private creators whose elements are kept.
         made_at: date and time of creation, content and series; without it no clock enters the files.
@@ -91,15 +92,8 @@ def write_series(
         raise OptionError(f"compression is jpegls or none; found {compress!r}")
     with Quiet():
         series = _Series(volume, compress, frozenset(keep_private), made_at)
-        names: list[str] = []
-        with atomic.folder(folder, overwrite) as temporary:
-            for part in series.parts:
-                names.append(f"IM{len(names) + 1:04d}.dcm")
-                with (temporary / names[-1]).open("xb") as out:
-                    out.writelines(series.instance(part))
-                if tell is not None:
-                    tell(len(names) / len(series.parts))
-    return Written(tuple(Path(folder) / name for name in names), "dicom", series.notes())
+        files = save(series.instances(tell), len(series.parts), folder, overwrite, series.source.files)
+    return Written(files, "dicom", series.notes())
 
 
 class _Series:
@@ -119,6 +113,13 @@ class _Series:
         self._uncompressed = 0
         self._shared: dict[str, Bytes] = {}
         self._references = self._reference_item()
+
+    def instances(self, tell: Callable[[float], None] | None) -> Iterator[Iterator[bytes | memoryview]]:
+        """The bytes of each file; `tell` hears the share of files that are written."""
+        for done, part in enumerate(self.parts, start=1):
+            yield self.instance(part)
+            if tell is not None:
+                tell(done / len(self.parts))
 
     def instance(self, part: Part) -> Iterator[bytes | memoryview]:
         """The bytes of one file in pieces."""

@@ -12,6 +12,10 @@ from clarivox.errors import CapacityError, OutputError
 from clarivox.io import atomic
 
 
+def own(file: Path) -> bool:
+    return file.suffix == ".dcm"
+
+
 def test_a_file_appears_with_its_content_and_nothing_else(tmp_path: Path) -> None:
     with atomic.file(tmp_path / "new" / "a.nii.gz") as temporary:
         temporary.write_bytes(b"whole")
@@ -44,7 +48,7 @@ def test_an_error_in_the_block_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyError), atomic.file(tmp_path / "a.txt") as temporary:
         temporary.write_text("half")
         raise KeyError
-    with pytest.raises(KeyError), atomic.folder(tmp_path / "b") as inside:
+    with pytest.raises(KeyError), atomic.folder(tmp_path / "b", False, own) as inside:
         (inside / "IM0001.dcm").write_text("half")
         raise KeyError
     assert list(tmp_path.iterdir()) == []
@@ -52,7 +56,7 @@ def test_an_error_in_the_block_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_is_replaced_as_a_whole_when_told(tmp_path: Path) -> None:
     for text in ("old", "new"):
-        with atomic.folder(tmp_path / "s", overwrite=text == "new") as inside:
+        with atomic.folder(tmp_path / "s", text == "new", own) as inside:
             (inside / f"{text}.dcm").write_text(text)
     assert [p.name for p in (tmp_path / "s").iterdir()] == ["new.dcm"]
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
@@ -60,22 +64,22 @@ def test_a_folder_is_replaced_as_a_whole_when_told(tmp_path: Path) -> None:
 
 def test_an_existing_folder_is_kept_unless_told_and_an_empty_one_is_used(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
-    with atomic.folder(tmp_path / "s") as inside:
+    with atomic.folder(tmp_path / "s", False, own) as inside:
         (inside / "a.dcm").write_text("a")
-    with pytest.raises(OutputError) as caught, atomic.folder(tmp_path / "s"):
+    with pytest.raises(OutputError) as caught, atomic.folder(tmp_path / "s", False, own):
         pass
     assert caught.value.code == "output_exists"
 
 
 def test_a_folder_with_other_peoples_files_is_never_deleted(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years")
-    with pytest.raises(OutputError, match=r"not \*\.dcm"), atomic.folder(tmp_path, overwrite=True):
+    with pytest.raises(OutputError, match="did not write"), atomic.folder(tmp_path, True, own):
         pass
     assert (tmp_path / "thesis.txt").read_text() == "years"
 
 
 def test_a_failed_swap_brings_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with atomic.folder(tmp_path / "s") as inside:
+    with atomic.folder(tmp_path / "s", False, own) as inside:
         (inside / "a.dcm").write_text("old")
     rename = Path.rename
 
@@ -85,7 +89,7 @@ def test_a_failed_swap_brings_the_old_folder_back(tmp_path: Path, monkeypatch: p
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail_on_the_new_one)
-    with pytest.raises(OutputError, match="EIO"), atomic.folder(tmp_path / "s", overwrite=True) as inside:
+    with pytest.raises(OutputError, match="EIO"), atomic.folder(tmp_path / "s", True, own) as inside:
         (inside / "a.dcm").write_text("new")
     assert (tmp_path / "s" / "a.dcm").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
@@ -96,7 +100,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(CapacityError) as caught, atomic.folder(tmp_path / "s") as inside:
+        with pytest.raises(CapacityError) as caught, atomic.folder(tmp_path / "s", False, own) as inside:
             (inside / "a.dcm").write_bytes(bytes(4000))
             (inside / "b.dcm").write_bytes(bytes(5000))
     finally:
@@ -109,7 +113,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_kill_leaves_no_final_name(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from clarivox.io import atomic\n"
-        "with atomic.folder(Path(sys.argv[1]) / 's') as inside:\n"
+        "with atomic.folder(Path(sys.argv[1]) / 's', False, bool) as inside:\n"
         "    (inside / 'a.dcm').write_text('half'); print('written', flush=True); time.sleep(60)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)

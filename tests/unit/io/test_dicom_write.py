@@ -226,6 +226,29 @@ def test_an_existing_series_is_kept_unless_told(ct: Volume, tmp_path: Path) -> N
     assert pydicom.dcmread(tmp_path / "d" / "IM0001.dcm").SeriesNumber == 104
 
 
+def test_the_source_is_never_replaced(ct: Volume, tmp_path: Path) -> None:
+    before = (tmp_path / "source" / "IM0001.dcm").read_bytes()
+    for target in ("source", "source/IM0001.dcm"):
+        with pytest.raises(OutputError, match="made of"):
+            write_series(ct, tmp_path / target, overwrite=True)
+    assert (tmp_path / "source" / "IM0001.dcm").read_bytes() == before
+
+
+def test_one_instance_may_go_to_a_file(ct: Volume, tmp_path: Path) -> None:
+    single = read_phantom(Kind.CR, tmp_path / "cr").replace(provenance=IDENTITY)
+    assert write_series(single, tmp_path / "a.dcm").files == (tmp_path / "a.dcm",)
+    assert pydicom.dcmread(tmp_path / "a.dcm").ImageType[0] == "DERIVED"
+    with pytest.raises(OutputError, match="3 instances"):
+        write_series(ct, tmp_path / "b.dcm")
+
+
+def test_other_peoples_images_are_never_replaced(ct: Volume, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "IM0001.dcm").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(OutputError, match="did not write"):
+        write_series(ct, tmp_path / "theirs", overwrite=True)
+
+
 def test_a_kill_while_writing_leaves_no_series(ct: Volume, tmp_path: Path) -> None:
     program = """
 import sys, time
