@@ -54,7 +54,12 @@ def test_an_error_in_the_block_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_replaced_as_a_whole_when_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_a_folder_is_replaced_as_a_whole_when_told(
+    in_one_step: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not in_one_step:
+        monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
     for text in ("old", "new"):
         with atomic.folder(tmp_path / "s", text == "new", own) as inside:
             (inside / f"{text}.dcm").write_text(text)
@@ -89,6 +94,7 @@ def test_a_failed_swap_brings_the_old_folder_back(tmp_path: Path, monkeypatch: p
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail_on_the_new_one)
+    monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
     with pytest.raises(OutputError, match="EIO"), atomic.folder(tmp_path / "s", True, own) as inside:
         (inside / "a.dcm").write_text("new")
     assert (tmp_path / "s" / "a.dcm").read_text() == "old"
