@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clarivox import pictures
 from clarivox.bundle import catalogue
-from clarivox.cli.demo import WANTED
+from clarivox.cli.demo import SEED, SIZE, SLICES, WANTED
 from clarivox.cli.sample import What, phantom
 from clarivox.compare import compare
 from clarivox.enhance import enhance
@@ -36,16 +36,20 @@ def panel(levels: np.ndarray, title: str, line: str) -> Image.Image:
 
 def main() -> int:
     """Enhance the phantom, draw, and say where it lies."""
-    noisy, truth = phantom(What.MR, seed=7, size=256, slices=12)
+    noisy, truth = phantom(What.MR, seed=SEED, size=SIZE, slices=SLICES)
     name = WANTED if WANTED in [info.name for info in catalogue()] else "identity"
     result = enhance(noisy, name, device="cpu")
     found = compare(noisy, result, truth)
-    psnr = found.figures[0]
+    psnr = next(figure for figure in found.figures if figure.name == "PSNR, foreground")
     before, after = picture(noisy, 6), picture(result, 6)
     limit = pictures.difference_limit([after - before])
     panels = [
-        panel(pictures.grey(before, found.window), "before", f"simulated Rician noise 9 %, PSNR {psnr.before:.1f} dB"),
-        panel(pictures.grey(after, found.window), "after", f"{name}, PSNR {psnr.after:.1f} dB"),
+        panel(
+            pictures.grey(before, found.window),
+            "before",
+            f"simulated Rician noise of 9 %, PSNR of the head {psnr.before:.1f} dB",
+        ),
+        panel(pictures.grey(after, found.window), "after", f"{name}, PSNR of the head {psnr.after:.1f} dB"),
         panel(pictures.difference(after - before, limit), "difference", f"blue -{limit:.0f}, orange +{limit:.0f}"),
     ]
     sheet = Image.new("RGB", (3 * SIDE + 2 * GAP, SIDE + FOOT), BACKGROUND)

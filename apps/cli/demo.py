@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from clarivox.volume import Volume
 
 WANTED = "mr_unet_denoise"
+SEED, SIZE, SLICES = 7, 256, 12
+"""Of the phantom; the picture of the README shows the same one."""
 
 
 def demo(
@@ -33,9 +35,9 @@ def demo(
     from clarivox.enhance import enhance
 
     started = time.perf_counter()
-    pair = phantom(What.MR, seed=7, size=256, slices=12)
+    pair = phantom(What.MR, seed=SEED, size=SIZE, slices=SLICES)
     for volume, name in zip(pair, ("image", "truth"), strict=True):
-        save(volume, What.MR, output, name, Form.DICOM, seed=7, overwrite=overwrite)
+        save(volume, What.MR, output, name, Form.DICOM, seed=SEED, overwrite=overwrite)
     source = io.read(output / "image")
     bundle = WANTED if WANTED in [info.name for info in catalogue()] else "identity"
     with watched(bundle) as progress:
