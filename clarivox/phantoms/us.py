@@ -9,12 +9,17 @@ from numpy.typing import NDArray
 from clarivox.phantoms.shapes import Ellipse, Pair, Picture, check_size, coverage, smooth_field, stack
 from clarivox.volume import Axis, Volume
 
+Field = NDArray[np.complex64]
+"""Scatterers on the polar grid, shape (DEPTHS, LINES)."""
+
 DEPTH_MM = 120.0
 """From the probe's face to the bottom of the sector."""
 FACE_MM = 45.0
 """Radius of the probe's face."""
 HALF_ANGLE = np.deg2rad(33.0)
 DYNAMIC_RANGE_DB = 55.0
+TISSUE_KEPT, BLOOD_KEPT = 0.95, 0.35
+"""Correlation of the scatterers from frame to frame: the probe drifts out of its plane, blood flows."""
 DEPTHS, LINES = 512, 224
 """Samples of the polar grid along and across the beam."""
 
@@ -56,12 +61,12 @@ def us(*, size: int = 256, slices: int = 12, seed: int = 0) -> Pair:
     rng = np.random.default_rng(seed)
     still, flowing = _scatterers(rng), _scatterers(rng)
     texture = smooth_field((DEPTHS, LINES), 26, rng)
-    rows, columns, inside = _sector(size)
+    rows, columns, inside = sector(size)
     clips: tuple[list[Picture], list[Picture]] = ([], [])
     for frame in range(slices):
         level_db, blood = _anatomy(np.sin(2 * np.pi * frame / 12), texture)
         if frame:
-            flowing = 0.35 * flowing + np.sqrt(1 - 0.35**2) * _scatterers(rng)
+            still, flowing = _drifted(still, TISSUE_KEPT, rng), _drifted(flowing, BLOOD_KEPT, rng)
         field = np.where(blood, flowing, still).astype(np.complex128) * 10 ** (level_db / 20)
         envelope = (
             np.abs(_point_spread(field)) + 10**-3.1 * np.abs(_scatterers(rng)) * np.linspace(0.2, 1.6, DEPTHS)[:, None]
@@ -87,11 +92,17 @@ def us(*, size: int = 256, slices: int = 12, seed: int = 0) -> Pair:
     )
 
 
-def _scatterers(rng: np.random.Generator) -> NDArray[np.complex64]:
+def _scatterers(rng: np.random.Generator) -> Field:
     """Complex reflectivity of unit power on the polar grid (DEPTHS, LINES)."""
     parts = rng.standard_normal((2, DEPTHS, LINES), np.float32) / np.float32(np.sqrt(2))
-    field: NDArray[np.complex64] = parts[0] + 1j * parts[1]
+    field: Field = parts[0] + 1j * parts[1]
     return field
+
+
+def _drifted(field: Field, kept: float, rng: np.random.Generator) -> Field:
+    """Scatterers of which a part was replaced by others; the power stays."""
+    fresh: Field = (kept * field + np.sqrt(1 - kept**2) * _scatterers(rng)).astype(np.complex64)
+    return fresh
 
 
 def _anatomy(beat: float, texture: Picture) -> tuple[Picture, NDArray[np.bool_]]:
@@ -146,7 +157,7 @@ def _height_mm() -> float:
     )
 
 
-def _sector(size: int) -> tuple[Picture, Picture, NDArray[np.bool_]]:
+def sector(size: int) -> tuple[Picture, Picture, NDArray[np.bool_]]:
     """For each pixel of the picture its place on the polar grid, and whether it lies in the sector; each (Y, X)."""
     side = _height_mm()
     line = ((np.arange(size) + 0.5) / size * side).astype(np.float32)

@@ -6,6 +6,7 @@ from clarivox import phantoms
 from clarivox.errors import OptionError
 from clarivox.phantoms.ct import photon_noise
 from clarivox.phantoms.shapes import blur, grid
+from clarivox.phantoms.us import DEPTHS, LINES, sector
 from clarivox.volume import Axis, Unit
 
 MAKERS = {"ct": phantoms.ct, "mr": phantoms.mr, "us": phantoms.us}
@@ -85,9 +86,15 @@ def test_us_speckle_has_the_statistics_of_a_rayleigh_envelope():
     assert (speckle[truth == 0] == 0).all()
 
 
-def test_us_frames_change_where_blood_flows():
-    array = phantoms.us(size=96, slices=4).degraded.array.astype(float)
-    assert 0 < (array.std(axis=3) > 5).mean() < 0.6
+def test_us_speckle_changes_slowly_in_tissue_and_fast_where_blood_flows():
+    pair = phantoms.us(size=192, slices=2)
+    speckle, truth = (volume.values()[0].astype(float) for volume in pair)
+    first, second = speckle[..., 0], speckle[..., 1]
+    tissue = (truth > 120).all(axis=2) & (truth < 175).all(axis=2)
+    rows, columns, _ = sector(192)
+    vessel = ((np.abs(rows / (DEPTHS - 1) - 0.36) < 0.03) & (np.abs(columns / (LINES - 1) * 2 - 1.02) < 0.05)).T
+    assert np.corrcoef(first[tissue], second[tissue])[0, 1] > 0.7
+    assert np.corrcoef(first[vessel], second[vessel])[0, 1] < 0.6
 
 
 def test_cxr_coarse_and_fine_pictures_cover_the_same_place():
