@@ -49,7 +49,7 @@ def extracted(path: str | Path, limits: Limits | None = None) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, root, limits, Path(path).stat().st_size)
-        except zipfile.BadZipFile as error:
+        except ZIP_ERRORS as error:
             raise FormatError("the zip archive is damaged; pack it again", code="bad_zip") from error
         yield root
 

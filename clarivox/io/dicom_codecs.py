@@ -15,6 +15,7 @@ from pydicom.uid import UID
 from clarivox.errors import DecodeError
 from clarivox.io.dicom_codestream import codestream
 from clarivox.io.dicom_image import PixelFormat
+from clarivox.io.dicom_jpeg import checked
 from clarivox.io.dicom_values import PARSE_ERRORS
 
 RLE = "1.2.840.10008.1.2.5"
@@ -36,6 +37,8 @@ PLUGINS = {
     "1.2.840.10008.1.2.4.203": "pylibjpeg",
 }
 """pydicom's name of the plugin that decodes a transfer syntax; one each, so that results depend on no machine."""
+
+BY_GDCM = frozenset(syntax for syntax, plugin in PLUGINS.items() if plugin == "gdcm")
 
 DAMAGED = "the compressed pixels cannot be decoded; the file may be damaged"
 
@@ -67,6 +70,8 @@ def decode(data: bytes, syntax: str, found: PixelFormat) -> tuple[NDArray[Any], 
             )
         note = "" if stream.complete else ENDS_EARLY
     try:
+        if syntax in BY_GDCM or (syntax == JPEG_EXTENDED and found.stored > 8):
+            data = checked(data)
         if syntax == JPEG_EXTENDED and found.stored > 8:
             return _extended(data, found), note
         if syntax in (JPEG_BASELINE, JPEG_EXTENDED) and found.photometric.startswith("YBR"):

@@ -43,7 +43,10 @@ SHORT_FORMATS = {2: {True: "h", False: "H"}, 4: {True: "i", False: "I"}}
 
 def _element(dataset: Dataset, keyword: str) -> RawDataElement | DataElement | None:
     tag = tag_for_keyword(keyword)
-    return None if tag is None else dataset.get_item(tag)
+    try:
+        return None if tag is None else dataset.get_item(tag)
+    except PARSE_ERRORS:
+        return None  # pydicom decodes an empty element even when asked for its bytes, and may not know its type
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -121,7 +124,10 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     tag = tag_for_keyword(keyword)
     if tag is None or tag not in dataset:
         return []
-    value = dataset[tag].value
+    try:
+        value = dataset[tag].value
+    except PARSE_ERRORS:
+        return []
     return [one for one in value if isinstance(one, Dataset)] if isinstance(value, Iterable) else []
 
 
