@@ -20,12 +20,12 @@ class OneDnnConv3d(nn.Conv3d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        # The one step of nn.Conv3d that its subclasses are given to replace.
         padding = self.padding
         faster = input.device.type == "cpu" and input.dtype == torch.float32 and input.numel() > 0
         if not faster or self.padding_mode != "zeros" or isinstance(padding, str):
-            return super()._conv_forward(input, weight, bias)
-        result: Tensor = torch.mkldnn_convolution(input, weight, bias, padding, self.stride, self.dilation, self.groups)
+            result: Tensor = super()._conv_forward(input, weight, bias)
+            return result
+        result = torch.mkldnn_convolution(input, weight, bias, padding, self.stride, self.dilation, self.groups)
         return result
 
 

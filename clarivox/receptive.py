@@ -105,7 +105,10 @@ def probed(network: nn.Module, spatial_dims: int, reach: Reach, channels: int = 
         for phase in range(reach.stride):
             place = centre + phase
             changed = image.clone()
-            changed[0].select(1, place).select(1, place)[(..., *(place,) * (spatial_dims - 2))] += 1.0
+            spot = changed
+            for axis in range(spatial_dims):
+                spot = spot.narrow(axis + 2, place, 1)
+            spot += 1.0
             moved = (exact(changed) != before).nonzero()[:, 2:] // scale
             if len(moved):
                 furthest = max(furthest, int((moved - place).abs().max()))

@@ -26,6 +26,9 @@ from clarivox.errors import BundleError, CapacityError
 from clarivox.passes import Images, Piece, Predictor, Run
 from clarivox.tiles import Box, Tile
 
+_Job = tuple[range, Tile]
+"""Which images, and which window of each."""
+
 
 class Windows(Inferer):  # type: ignore[misc]
     """Tiles images, runs a network over the tiles, and gives finished pieces.
@@ -140,46 +143,51 @@ class Windows(Inferer):  # type: ignore[misc]
             plan = tiles.exact(shape, self.halo(shape), self.stride, run.limit)
         total = len(images) * sum(tiles.voxels(tile.core) for tile in plan)
         run.batch = run.batch_of(max(tiles.voxels(tile.window) for tile in plan))
-        first = 0
-        while first < len(images):
-            group = range(first, min(len(images), first + run.batch))
-            queue = list(plan)
-            while queue:
-                tile = queue.pop(0)
-                try:
-                    values = self._predict(images, group, tile, network, run)
-                except torch.OutOfMemoryError:
-                    if len(group) > 1:
-                        run.batch = len(group) // 2
-                        run.note(f"out of memory on {run.device}: {run.batch} windows at a time")
-                        group = range(first, first + run.batch)
-                        queue = list(plan)
-                    else:
-                        plan = self._smaller(plan, tile, shape, run)
-                        queue = self._smaller([tile, *queue], tile, shape, run)
-                    continue
-                for item, value in zip(group, values, strict=True):
-                    yield Piece(item, self._scaled(tile.core), value)
-                if run.on_window is not None:
-                    run.on_window(len(group) * tiles.voxels(tile.core) / total)
-            first = group.stop
+        first, jobs = 0, list[_Job]()
+        while jobs or first < len(images):
+            if not jobs:
+                group = range(first, min(len(images), first + run.batch))
+                first, jobs = group.stop, [(group, tile) for tile in plan]
+            group, tile = jobs[0]
+            values = self._predict(images, group, tile, network, run)
+            if values is None:
+                if len(group) > 1:
+                    jobs = _fewer(jobs, run)
+                else:
+                    most = tiles.voxels(tile.window)
+                    jobs = [(each, finer) for each, kept in jobs for finer in self._finer(kept, most, shape, run)]
+                    plan = [finer for kept in plan for finer in self._finer(kept, most, shape, run)]
+                continue
+            jobs = jobs[1:]
+            for item, value in zip(group, values, strict=True):
+                yield Piece(item, self._scaled(tile.core), value)
+            if run.on_window is not None:
+                run.on_window(len(group) * tiles.voxels(tile.core) / total)
 
-    def _smaller(self, queue: list[Tile], failed: Tile, shape: tuple[int, ...], run: Run) -> list[Tile]:
-        """The tiles with all that are as large as the failed one cut in two."""
-        most = tiles.voxels(failed.window)
-        halo = self.halo(shape)
-        finer = []
-        for tile in queue:
-            large = tiles.voxels(tile.window) >= most
-            finer += tiles.halved(tile, shape, halo, self.stride) if large else [tile]
-        if self.tiling != "exact" or failed in finer:
+    def _finer(self, tile: Tile, most: int, shape: tuple[int, ...], run: Run) -> list[Tile]:
+        """A tile cut in two where its window holds `most` voxels or more.
+
+        Raises:
+            CapacityError: it cannot be cut without changing the result.
+        """
+        if tiles.voxels(tile.window) < most:
+            return [tile]
+        halves = tiles.halved(tile, shape, self.halo(shape), self.stride) if self.tiling == "exact" else [tile]
+        if len(halves) < 2:
             raise CapacityError(f"the network needs more memory than {run.device} has, and its window cannot be cut")
         run.note(f"out of memory on {run.device}: smaller windows, with the same result")
-        return finer
+        return halves
 
-    def _predict(self, images: Images, group: range, tile: Tile, network: Predictor, run: Run) -> torch.Tensor:
-        """The network's output in the cores of one window of several images: (B, C, *core x scale), on the host."""
-        output = self._forward(images, group, tile.window, network, run)
+    def _predict(self, images: Images, group: range, tile: Tile, network: Predictor, run: Run) -> torch.Tensor | None:
+        """The network's output in the core of one window of several images; None where memory is not enough.
+
+        Returns:
+            Shape (B, C, *core x scale), on the host.
+        """
+        try:
+            output = self._forward(images, group, tile.window, network, run)
+        except torch.OutOfMemoryError:
+            return None
         core = tuple(
             slice((c.start - w.start) * self.scale, (c.stop - w.start) * self.scale)
             for c, w in zip(tile.core, tile.window, strict=True)
@@ -251,6 +259,13 @@ class Windows(Inferer):  # type: ignore[misc]
     def _window(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Sides of a blended window; the time axis of a clip is never cut."""
         return tuple(shape[2] if self.clip and axis == 2 else self.window for axis in range(self.spatial_dims))
+
+
+def _fewer(jobs: list[_Job], run: Run) -> list[_Job]:
+    """Jobs of half as many images at a time as the first, which ran out of memory."""
+    run.batch = len(jobs[0][0]) // 2
+    run.note(f"out of memory on {run.device}: {run.batch} windows at a time")
+    return [(group[i : i + run.batch], tile) for group, tile in jobs for i in range(0, len(group), run.batch)]
 
 
 def _axis_weights(plan: list[Tile], axis: int, scale: int) -> dict[int, torch.Tensor]:

@@ -138,6 +138,20 @@ def test_out_of_memory_then_takes_smaller_windows_with_the_same_result() -> None
     assert run.notes[-1] == "out of memory on cpu: smaller windows, with the same result"
 
 
+def test_a_batch_that_fails_midway_is_not_begun_anew() -> None:
+    x, calls, shares = torch.rand(4, 1, 30, 30), [], []
+
+    def network(y: Tensor) -> Tensor:
+        calls.append(len(y))
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("made up")
+        return y
+
+    run = Run(batch=4, footprint=1, budget_bytes=500, on_window=shares.append)
+    assert Windows(2)(x, network, run=run).equal(x)
+    assert calls == [4, 4, 2, 2] and abs(sum(shares) - 1) < 1e-9
+
+
 def test_later_images_begin_with_the_windows_that_fitted() -> None:
     x, run = torch.rand(3, 1, 32, 32), Run()
     failed = []
