@@ -114,11 +114,20 @@ def _added(volume: Volume, index: Index, change: NDArray[Any], tally: Tally) -> 
         return np.where(change == 0, stored, (stored + change).astype(stored.dtype))
     result = as_stored(stored + change, volume, tally)
     if volume.padding is not None:
-        first, last = volume.padding[index[3]].T
-        # A result must not look like padding: it stops one short of it, on the side that it came from.
-        lands = (result >= first) & (result <= last)
-        result = np.where(lands, np.where(stored > last, last + 1, first - 1), result)
+        result = beside_padding(result, stored, volume.padding[index[3]])
     return np.where(change == 0, stored, result.astype(stored.dtype))
+
+
+def beside_padding(result: NDArray[Any], stored: NDArray[Any], padding: NDArray[np.int64]) -> NDArray[Any]:
+    """Results that would look like padding, moved one beside it, to the side that the source's voxel is on.
+
+    >>> beside_padding(np.array([[0.0], [5.0]]), np.array([[3], [3]]), np.array([[0, 0]])).ravel()
+    array([1., 5.])
+    """
+    first, last = padding.T
+    lands = (result >= first) & (result <= last)
+    moved: NDArray[Any] = np.where(lands, np.where(stored > last, last + 1, first - 1), result)
+    return moved
 
 
 def as_stored(values: NDArray[Any], volume: Volume, tally: Tally) -> NDArray[Any]:
@@ -162,6 +171,8 @@ def rescaled(
             keep |= repeated(hidden, scale)
         result = as_stored(np.where(keep, 0, result), volume, tally)
         nearest = repeated(volume.array[index][0], scale)
+        if volume.padding is not None:
+            result = beside_padding(result, nearest, volume.padding[deep])
         array[at(slice(plane, plane + 1), box)] = np.where(keep, nearest, result.astype(array.dtype))
 
 

@@ -103,6 +103,9 @@ def test_a_finer_grid_gets_new_values_and_carries_padding_over() -> None:
     array, tally = blank_like((1, 4, 2, 1), np.dtype(np.int16)), Tally()
     rescaled([piece], items, (2, 2, 1), tally, array)
     assert array[0, :, 0, 0].tolist() == [-2000, -2000, 10, 40] and tally.clipped == 2
+    piece = Piece(0, piece.box, torch.full((1, 4, 2), -4000.0))
+    rescaled([piece], items, (2, 2, 1), tally, array)
+    assert array[0, :, 0, 0].tolist() == [-2000, -2000, -1999, -1999]
 
 
 def test_the_field_of_view_stays_on_a_finer_grid() -> None:
