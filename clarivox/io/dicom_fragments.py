@@ -77,7 +77,7 @@ def _by_table(descriptor: int, table: Span, spans: list[Span]) -> list[list[Span
     starts = set(unpack(f"<{count}L", os.pread(descriptor, 4 * count, table[0])))
     grouped: list[list[Span]] = []
     for span in spans:
-        if span[0] - 8 - (spans[0][0] - 8) in starts or not grouped:
+        if span[0] - spans[0][0] in starts or not grouped:
             grouped.append([])
         grouped[-1].append(span)
     return grouped

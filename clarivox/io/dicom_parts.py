@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -101,13 +101,11 @@ def _numeric(word: str) -> tuple[float, str]:
 
 
 def _numbered(names: list[str], keys: list[tuple[str, ...]]) -> list[str]:
-    """ "echo 2, b-value 1": a count, not the value, which may be a time of day."""
-    ranks: list[Callable[[str], int]] = []
-    for axis in range(len(names)):
-        known = list(dict.fromkeys(key[axis] for key in keys))
-        ranks.append(lambda word, known=known: known.index(word) + 1)  # type: ignore[misc]
+    """One name for each key, such as "echo 2, b-value 1": a count, not the value, which may be a time of day."""
+    known = [list(dict.fromkeys(key[axis] for key in keys)) for axis in range(len(names))]
     return [
-        ", ".join(f"{name} {rank(word)}" for name, rank, word in zip(names, ranks, key, strict=True)) for key in keys
+        ", ".join(f"{name} {values.index(word) + 1}" for name, values, word in zip(names, known, key, strict=True))
+        for key in keys
     ]
 
 

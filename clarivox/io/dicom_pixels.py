@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clarivox.errors import CapacityError, TruncatedError
+from clarivox.errors import CapacityError, FormatError, TruncatedError
 from clarivox.io.dicom_codecs import decode
 from clarivox.io.dicom_fragments import frame_spans, read_spans
 from clarivox.io.dicom_image import PixelFormat
@@ -45,7 +45,10 @@ class Frames:
         self.pixels = instance.header.pixels
         self.inflated: bytes | None = None
         self.notes: set[str] = set()
-        self._descriptor = os.open(instance.path, os.O_RDONLY)
+        try:
+            self._descriptor = os.open(instance.path, os.O_RDONLY)
+        except OSError as error:
+            raise FormatError("a file of the series is no longer there; scan again", code="not_readable") from error
         try:
             if instance.header.deflated_at:
                 self.inflated = self._inflate(instance)

@@ -58,7 +58,7 @@ class _Scan:
             )
         )
 
-    def accept(self, group: Group, plan: Plan, part: str) -> None:
+    def accept(self, plan: Plan, part: str) -> None:
         """List a volume."""
         instance = plan.instances[0]
         info = _described(list(plan.instances), part)
@@ -145,7 +145,7 @@ def _list_volume(group: Group, part: str, outcome: _Scan, copies: int) -> None:
     notes = list(dict.fromkeys([*plan.notes, *(note for one in plan.instances for note in one.notes)]))
     if copies:
         notes.append(f"{copies} files were copies of others and are left out")
-    outcome.accept(group, replace(plan, notes=tuple(notes)), part)
+    outcome.accept(replace(plan, notes=tuple(notes)), part)
 
 
 def _plan(group: Group) -> Plan:

@@ -10,7 +10,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
-from clarivox.errors import CancelledError, FormatError
+from clarivox.errors import CancelledError, FormatError, TruncatedError
 from clarivox.io.dicom_read import is_dicom, read_dicom, scan_dicom
 from clarivox.io.series import SeriesInfo
 from clarivox.progress import Step
@@ -151,3 +151,34 @@ def test_progress_is_told_and_can_stop_the_reading(tmp_path: Path) -> None:
     assert seen[-1].fraction == 1
     with pytest.raises(CancelledError):
         read_dicom(info, progress=lambda step: step.fraction < 0.5)
+
+
+def test_a_file_that_went_away_after_the_scan_is_named_so(tmp_path: Path) -> None:
+    (info,) = scan_dicom(toys.write(toys.ct_series(), tmp_path))
+    Path(info.files[3]).unlink()
+    with pytest.raises(FormatError) as caught:
+        read_dicom(info)
+    assert caught.value.code == "not_readable"
+
+
+def test_a_file_cut_after_the_scan_is_named_so(tmp_path: Path) -> None:
+    (info,) = scan_dicom(toys.write(toys.ct_series(), tmp_path))
+    path = Path(info.files[3])
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(TruncatedError):
+        read_dicom(info)
+
+
+def test_a_mosaic_is_refused_by_name(tmp_path: Path) -> None:
+    dataset = toys.ct_slice(0)
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+    (info,) = scan_dicom(toys.write([dataset], tmp_path))
+    assert info.error_code == "mosaic"
+
+
+def test_a_modality_look_up_table_leaves_values_without_a_unit(tmp_path: Path) -> None:
+    dataset = toys.ct_slice(0)
+    dataset.ModalityLUTSequence = [Dataset()]
+    volume = volume_of([dataset], tmp_path)
+    assert volume.unit is Unit.RELATIVE
+    assert any("look-up table" in note for note in volume.notes)
