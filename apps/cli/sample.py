@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from clarivox.volume import Volume
 
 
+HAND_DRIFT = 0.1
+"""Of the ultrasound probe, see `clarivox.phantoms.us`."""
+
+
 class What(StrEnum):
     """Which phantom."""
 
@@ -63,8 +67,9 @@ def phantom(what: What, *, seed: int, size: int | None, slices: int | None, shri
         return phantoms.cxr(size=size or 512, seed=seed, shrink=shrink)
     if what is What.CT:
         return phantoms.ct(size=size or 256, slices=slices or 8, seed=seed, padding=True)
-    make = phantoms.mr if what is What.MR else phantoms.us
-    return make(size=size or 256, slices=slices or (8 if what is What.MR else 12), seed=seed)
+    if what is What.US:
+        return phantoms.us(size=size or 256, slices=slices or 12, seed=seed, drift=HAND_DRIFT)
+    return phantoms.mr(size=size or 256, slices=slices or 8, seed=seed)
 
 
 def save(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clarivox.errors import OptionError
 from clarivox.phantoms.shapes import Ellipse, Pair, Picture, check_size, coverage, smooth_field, stack
 from clarivox.volume import Axis, Volume
 
@@ -18,8 +19,8 @@ FACE_MM = 45.0
 """Radius of the probe's face."""
 HALF_ANGLE = np.deg2rad(33.0)
 DYNAMIC_RANGE_DB = 55.0
-TISSUE_KEPT, BLOOD_KEPT = 0.95, 0.35
-"""Correlation of the scatterers from frame to frame: the probe drifts out of its plane, blood flows."""
+BLOOD_KEPT = 0.35
+"""Correlation of the blood's scatterers from frame to frame."""
 DEPTHS, LINES = 512, 224
 """Samples of the polar grid along and across the beam."""
 
@@ -33,7 +34,7 @@ PARTS = (
 """Level in decibels; x across the sector, -1 to 1, y along the depth, 0 to 1."""
 
 
-def us(*, size: int = 256, slices: int = 12, seed: int = 0) -> Pair:
+def us(*, size: int = 256, slices: int = 12, seed: int = 0, drift: float = 0.0) -> Pair:
     """A clip of a curved array: cysts, a bright lesion, layers, and a vessel that beats.
 
     The speckle is the envelope of random scatterers under the point spread function, which widens with depth; then
@@ -43,12 +44,14 @@ def us(*, size: int = 256, slices: int = 12, seed: int = 0) -> Pair:
         size: columns and rows.
         slices: frames; 12 make one heart beat.
         seed: of the scatterers and of the noise.
+        drift: share of the tissue's scattered power that another plane's replaces from frame to frame, as the hand
+            that holds the probe drifts; 0 is a probe in a clamp, whose speckle stands still.
 
     Returns:
         Two volumes (1, size, size, slices), uint8, third axis time; 0 outside the sector.
 
     Raises:
-        OptionError: `size` or `slices` is out of range.
+        OptionError: `size`, `slices` or `drift` is out of range.
 
     Source:
         Wagner et al., Statistics of speckle in ultrasound B-scans, IEEE Trans Son Ultrason 30 (1983).
@@ -58,6 +61,8 @@ def us(*, size: int = 256, slices: int = 12, seed: int = 0) -> Pair:
     ((1, 64, 64, 2), 'time')
     """
     check_size(size, slices)
+    if not 0 <= drift <= 1:
+        raise OptionError(f"drift is a share, 0 to 1; found {drift}")
     rng = np.random.default_rng(seed)
     still, flowing = _scatterers(rng), _scatterers(rng)
     texture = smooth_field((DEPTHS, LINES), 26, rng)
@@ -66,7 +71,8 @@ def us(*, size: int = 256, slices: int = 12, seed: int = 0) -> Pair:
     for frame in range(slices):
         level_db, blood = _anatomy(np.sin(2 * np.pi * frame / 12), texture)
         if frame:
-            still, flowing = _drifted(still, TISSUE_KEPT, rng), _drifted(flowing, BLOOD_KEPT, rng)
+            flowing = _drifted(flowing, BLOOD_KEPT, rng)
+            still = _drifted(still, float(np.sqrt(1 - drift)), rng) if drift else still
         field = np.where(blood, flowing, still).astype(np.complex128) * 10 ** (level_db / 20)
         envelope = (
             np.abs(_point_spread(field)) + 10**-3.1 * np.abs(_scatterers(rng)) * np.linspace(0.2, 1.6, DEPTHS)[:, None]

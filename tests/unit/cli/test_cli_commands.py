@@ -94,7 +94,7 @@ def test_samples_are_dicom_with_their_truth_beside_them(tmp_path, kind, files):
 def test_a_sample_read_back_is_the_phantom(tmp_path, kind):
     call("sample", kind, "-o", tmp_path, "--size", 32, "--slices", 2, "--seed", 5)
     make = {"ct": phantoms.ct, "mr": phantoms.mr, "us": phantoms.us}[kind]
-    made = make(size=32, slices=2, seed=5, **({"padding": True} if kind == "ct" else {}))
+    made = make(size=32, slices=2, seed=5, **{"ct": {"padding": True}, "us": {"drift": 0.1}}.get(kind, {}))
     for volume, name in zip(made, ("image", "truth"), strict=True):
         read = io.read(tmp_path / name)
         assert (read.values() == volume.values()).all()

@@ -87,7 +87,7 @@ def test_us_speckle_has_the_statistics_of_a_rayleigh_envelope():
 
 
 def test_us_speckle_changes_slowly_in_tissue_and_fast_where_blood_flows():
-    pair = phantoms.us(size=192, slices=2)
+    pair = phantoms.us(size=192, slices=2, drift=0.1)
     speckle, truth = (volume.values()[0].astype(float) for volume in pair)
     first, second = speckle[..., 0], speckle[..., 1]
     tissue = (truth > 120).all(axis=2) & (truth < 175).all(axis=2)
@@ -95,6 +95,13 @@ def test_us_speckle_changes_slowly_in_tissue_and_fast_where_blood_flows():
     vessel = ((np.abs(rows / (DEPTHS - 1) - 0.36) < 0.03) & (np.abs(columns / (LINES - 1) * 2 - 1.02) < 0.05)).T
     assert np.corrcoef(first[tissue], second[tissue])[0, 1] > 0.7
     assert np.corrcoef(first[vessel], second[vessel])[0, 1] < 0.6
+
+
+def test_us_speckle_of_a_clamped_probe_stands_still():
+    pair = phantoms.us(size=96, slices=2)
+    speckle, truth = (volume.values()[0] for volume in pair)
+    far = (truth[..., 0] == truth[..., 1]) & (truth[..., 0] > 120)
+    assert np.corrcoef(speckle[..., 0][far], speckle[..., 1][far])[0, 1] > 0.97
 
 
 def test_cxr_coarse_and_fine_pictures_cover_the_same_place():
@@ -129,6 +136,7 @@ def test_values_are_in_the_stored_range():
         lambda: phantoms.us(size=4096),
         lambda: phantoms.cxr(size=64, shrink=5),
         lambda: phantoms.mr(noise_percent=-1),
+        lambda: phantoms.us(drift=2),
     ],
 )
 def test_impossible_sizes_are_refused_by_name(make):
