@@ -13,7 +13,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 
 from clarivox.errors import DecodeError
-from clarivox.io.dicom_codestream import codestream
+from clarivox.io.dicom_codestream import END, codestream
 from clarivox.io.dicom_image import PixelFormat
 from clarivox.io.dicom_jpeg import checked
 from clarivox.io.dicom_values import PARSE_ERRORS
@@ -69,6 +69,8 @@ def decode(data: bytes, syntax: str, found: PixelFormat) -> tuple[NDArray[Any], 
                 code="codestream_mismatch",
             )
         note = "" if stream.complete else ENDS_EARLY
+        if not stream.complete and PLUGINS[syntax] == "pyjpegls":
+            data += END  # CharLS looks seconds long for an end that is not there
     try:
         if syntax in BY_GDCM or (syntax == JPEG_EXTENDED and found.stored > 8):
             data = checked(data)
