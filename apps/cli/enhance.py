@@ -91,8 +91,10 @@ def enhance(
     values = chosen.checked(parsed(options or []))
     infos = io.scan(source)
     planned = jobs.plan(infos, output, form)
-    if not dry_run:
-        jobs.check_free(planned, overwrite)
+    table = output / "results.csv"
+    if not dry_run and not overwrite:
+        pages = [jobs.page_of(job.target) for job in planned if report]
+        jobs.check_free([*(job.target for job in planned), *pages, *([table] if len(planned) > 1 else [])])
     loaded = load(chosen.folder, **values)
     wish = Wish(loaded, strength, device, form, like, report, overwrite, allow_uneven, force, compress)
     if dry_run:
@@ -102,10 +104,10 @@ def enhance(
         return
     rows = run_all(source, planned, wish)
     if len(planned) > 1:
-        jobs.write_results(rows, output / "results.csv", overwrite=True)
+        jobs.write_results(rows, table, overwrite)
         count = Counter(row.status for row in rows)
         told = ", ".join(f"{number} {status}" for status, number in count.items())
-        say(f"{told}; {output / 'results.csv'} says more")
+        say(f"{told}; {table} says more")
         if rows[-1].status == "cancelled":
             raise CancelledError("stopped on request; what was finished is kept")
         if count["failed"] or not count["done"]:
@@ -216,9 +218,7 @@ def run_one(job: jobs.Job, volume: Volume, wish: Wish, progress: Progress) -> jo
 
 
 def _report(job: jobs.Job, before: Volume, after: Volume, overwrite: bool) -> Path:
-    """Write the page beside the result: scan.nii.gz gets scan.html."""
+    """Write the page beside the result."""
     from clarivox.evidence import write_page
 
-    name = job.target.name
-    stem = next((name[: -len(end)] for end in jobs.ENDINGS if name.lower().endswith(end)), name)
-    return write_page(job.target.with_name(f"{stem}.html"), before, after, overwrite=overwrite)
+    return write_page(jobs.page_of(job.target), before, after, overwrite=overwrite)

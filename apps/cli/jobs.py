@@ -62,7 +62,16 @@ def plan(infos: Sequence[SeriesInfo], output: Path, form: str | None) -> list[Jo
     """
     if len(infos) == 1:
         return [Job(infos[0], _alone(infos[0], output, form))]
-    return [Job(info, output / _name(info, number, form)) for number, info in enumerate(infos, start=1)]
+    planned: list[Job] = []
+    taken: set[Path] = set()
+    for number, info in enumerate(infos, start=1):
+        target = output / _name(info, number, form)
+        if page_of(target) in taken:
+            # scan.nii and scan.png beside each other would both become scan, or share a page.
+            target = target.with_name(f"{number:03d}-{target.name}")
+        taken.add(page_of(target))
+        planned.append(Job(info, target))
+    return planned
 
 
 def _alone(info: SeriesInfo, output: Path, form: str | None) -> Path:
@@ -99,17 +108,27 @@ def _ending(info: SeriesInfo, form: str | None) -> str:
     return "" if form == "png" and several else suffix_of(form)
 
 
-def check_free(jobs: Sequence[Job], overwrite: bool) -> None:
+def page_of(target: Path) -> Path:
+    """Where the page about a result goes.
+
+    >>> page_of(Path("out/scan.nii.gz")).as_posix(), page_of(Path("out/003-CT")).as_posix()
+    ('out/scan.html', 'out/003-CT.html')
+    """
+    name = target.name
+    stem = next((name[: -len(end)] for end in ENDINGS if name.lower().endswith(end)), name)
+    return target.with_name(f"{stem}.html")
+
+
+def check_free(targets: Sequence[Path]) -> None:
     """Refuse before any work what could not be written after it.
 
     Raises:
         OutputError: something is there already (code output_exists).
     """
-    for job in jobs:
-        taken = job.target.exists() and not (job.target.is_dir() and not any(job.target.iterdir()))
-        if taken and not overwrite:
+    for target in targets:
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
             raise OutputError(
-                f"{job.target.name!r} exists already; choose another name, or --overwrite", code="output_exists"
+                f"{target.name!r} exists already; choose another name, or --overwrite", code="output_exists"
             )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from clarivox import io, phantoms
 from clarivox.bundle import load
 from clarivox.cli.dry_run import middle
 from clarivox.cli.enhance import parsed
+from clarivox.cli.jobs import plan
 from clarivox.cli.main import app
 from clarivox.errors import OptionError
+from clarivox.io import SeriesInfo
 
 
 def call(*words):
@@ -79,6 +82,12 @@ def test_one_bad_series_of_several_is_told_the_others_are_done_and_the_exit_code
     assert {row["status"] for row in results(tmp_path)} == {"done", "failed"}
 
 
+def test_results_of_like_named_files_do_not_replace_each_other():
+    infos = [SeriesInfo(key, "nifti") for key in ("a.nii", "a.nii.gz", "b/a.nii")]
+    targets = [job.target.as_posix() for job in plan(infos, Path("out"), None)]
+    assert targets == ["out/a.nii.gz", "out/002-a.nii.gz", "out/b/a.nii.gz"]
+
+
 def test_a_zip_is_read_like_a_folder(scan, tmp_path):
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         archive.write(scan, "a/scan.nii.gz")
@@ -91,6 +100,16 @@ def test_what_is_there_is_not_replaced_and_nothing_is_computed_before_saying_so(
     result = enhance(scan, target)
     assert result.exit_code == 6 and "[output_exists]" in result.stderr and target.read_text() == "precious"
     assert enhance(scan, target, "--overwrite").exit_code == 0
+
+
+def test_pages_and_tables_of_an_earlier_run_are_not_replaced_either(study, scan, tmp_path):
+    (tmp_path / "out.html").write_text("precious")
+    assert enhance(scan, tmp_path / "out.nii.gz", "--report").exit_code == 6
+    assert not (tmp_path / "out.nii.gz").exists()
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / "results.csv").write_text("precious")
+    assert enhance(study, tmp_path / "many").exit_code == 6
+    assert (tmp_path / "many" / "results.csv").read_text() == "precious"
 
 
 def test_a_dry_run_says_windows_device_and_output_and_writes_nothing(scan, tmp_path):
