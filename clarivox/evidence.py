@@ -310,7 +310,7 @@ def _parameters(after: Volume) -> str:
         return "<dt>enhanced by</dt><dd>not known: the file does not say</dd>"
     rows = {
         "bundle": f"{made.bundle} {made.version}",
-        "weights": f"SHA-256 {made.digest[:16]}…",
+        "digest": f"SHA-256 {made.digest[:16]}…",
         "task": made.task,
         "strength": f"{made.strength:g}",
         **{f"option {name}": str(value) for name, value in made.options.items()},

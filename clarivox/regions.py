@@ -37,7 +37,7 @@ class Region:
         return mask
 
     def __str__(self) -> str:
-        return f"x {self.x[0]}:{self.x[1]}, y {self.y[0]}:{self.y[1]}, slice {self.z[0]}:{self.z[1]}"
+        return f"x {self.x[0]}:{self.x[1]}, y {self.y[0]}:{self.y[1]}, z {self.z[0]}:{self.z[1]}"
 
     @classmethod
     def parse(cls, name: str, text: str) -> Region:
