@@ -9,7 +9,7 @@ is refined, values are written anew, and padding is carried over from the neares
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,10 @@ from clarivox.volume import Channels, Index, Provenance, Volume, blank_like
 
 COLOURED = 0.12
 """A pixel is strongly coloured where its colours differ by more than this share of their range: Doppler, overlays."""
+
+
+THIN = 2**17
+"""Voxels that are restored at a time."""
 
 
 @dataclass
@@ -56,6 +60,24 @@ def room(shape: tuple[int, int, int, int], dtype: np.dtype[Any], limit_bytes: in
         return np.memmap(file, dtype, "w+", shape=(c, z, y, x)).transpose(0, 3, 2, 1)
 
 
+def thin(pieces: Iterable[Piece], step: int = 1) -> Iterator[Piece]:
+    """Pieces cut along their last axis, so that what is reckoned for each stays small and in the caches.
+
+    >>> import torch
+    >>> whole = Piece(0, (slice(0, 512), slice(0, 512)), torch.zeros(1, 512, 512))
+    >>> [part.box[1] for part in thin([whole])]
+    [slice(0, 256, None), slice(256, 512, None)]
+    """
+    for piece in pieces:
+        last = piece.box[-1]
+        across = piece.values[0].numel() // (last.stop - last.start)
+        deep = max(1, THIN // (across * step)) * step
+        for start in range(last.start, last.stop, deep):
+            side = slice(start, min(start + deep, last.stop))
+            values = piece.values[..., start - last.start : side.stop - last.start]
+            yield Piece(piece.item, (*piece.box[:-1], side), values)
+
+
 def restored(pieces: Iterable[Piece], items: Items, strength: float, tally: Tally, array: NDArray[Any]) -> None:
     """Fill `array` with the stored values, each voxel changed as the network changed it.
 
@@ -68,7 +90,7 @@ def restored(pieces: Iterable[Piece], items: Items, strength: float, tally: Tall
     """
     volume = items.prepared.volume
     exact = np.float32 if volume.array.dtype.itemsize <= 2 else np.float64
-    for piece in pieces:
+    for piece in thin(pieces):
         plane, box = items.place(piece.item, piece.box)
         change = piece.values[0].numpy().reshape(*(side.stop - side.start for side in box)).astype(np.float32)
         change -= items.prepared.read(plane, box)
@@ -156,7 +178,7 @@ def rescaled(
         array: of the volume's dtype, its shape times the scale.
     """
     volume = items.prepared.volume
-    for piece in pieces:
+    for piece in thin(pieces, max(scale)):
         plane, box = items.place(piece.item, piece.box)
         x, y, z = (slice(side.start // n, -(-side.stop // n)) for side, n in zip(box, scale, strict=True))
         index = at(slice(plane, plane + 1), (x, y, z))
