@@ -14,8 +14,12 @@ from clarivox.tiles import rounded_up
 if TYPE_CHECKING:
     from clarivox.windows import Windows
 
-_PREPARING = 256
-"""Least bytes a voxel: cutting, scaling and restoring a window take memory beside the network (benchmarks/memory)."""
+_WIDE = 256
+"""Bytes a voxel from which a network's layers, not the windows themselves, decide how much memory is needed."""
+
+_NARROW = 1024
+"""Bytes a voxel to reckon with for every other network: cutting, scaling and restoring a window take memory too, and
+smaller windows repeat little there (benchmarks/memory)."""
 
 
 def chosen(name: str) -> torch.device:
@@ -63,7 +67,9 @@ def planned(network: torch.nn.Module, windows: Windows, device: torch.device, bu
         device: where the pass runs.
         budget_bytes: memory for windows and their activations; by default what the device has.
     """
-    return Run(device, footprint(network, windows), budget_bytes or memory(device))
+    each = footprint(network, windows)
+    wide = each >= _WIDE
+    return Run(device, each if wide else _NARROW, budget_bytes or memory(device), keep=wide)
 
 
 @torch.inference_mode()
@@ -89,5 +95,4 @@ def footprint(network: torch.nn.Module, windows: Windows) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    each: int = 2 * largest // side**windows.spatial_dims
-    return max(_PREPARING, each)
+    return int(2 * largest // side**windows.spatial_dims)

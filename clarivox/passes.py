@@ -51,6 +51,7 @@ class Run:
         footprint: bytes of memory that the network needs for each voxel of a window.
         budget_bytes: memory for one batch of windows.
         batch: windows in one call; 0 finds it: 1 on a CPU, where more leave the caches, else what fits.
+        keep: layers leave their memory to the next layer; worth it where they need more than windows themselves.
         on_window: called after each batch with the share of the pass that it made.
         host: accumulate blended windows on the host.
         windows, computed: network windows so far, and voxels in them.
@@ -61,6 +62,7 @@ class Run:
     footprint: int = 256
     budget_bytes: int = CPU_BUDGET
     batch: int = 0
+    keep: bool = False
     on_window: Callable[[float], None] | None = None
     host: bool = False
     windows: int = 0

@@ -28,15 +28,7 @@ ALLOWED = (
 )
 """What `_target_` may name: classes only, each by its full name."""
 
-CALLS = frozenset(
-    {
-        "$from clarivox.io import volumes",
-        "$volumes(@dataset_dir)",
-        "$import clarivox.io",
-        "$clarivox.io.volumes(@dataset_dir)",
-        "$@evaluator.run()",
-    }
-)
+CALLS = frozenset({"$from clarivox.io import volumes", "$volumes(@dataset_dir)", "$@evaluator.run()"})
 """The calls that a configuration may make, word for word: list a folder's volumes, and enhance them."""
 
 SPECIAL = {"_target_", "_desc_"}

@@ -13,6 +13,7 @@ return and the caller's input are never written to.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -132,7 +133,7 @@ class Windows(Inferer):  # type: ignore[misc]
             BundleError: the network returns another shape than the metadata promises.
         """
         make = self._blend if self.tiling == "blended" else self._cut
-        with kept_memory(run.device):
+        with kept_memory(run.device) if run.keep else contextlib.nullcontext():
             yield from make(images, network, run)
 
     def _cut(self, images: Images, network: Predictor, run: Run) -> Iterator[Piece]:
