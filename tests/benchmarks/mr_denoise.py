@@ -91,11 +91,11 @@ def measured(case: Case, level: float, peers: list[Any], network: bundle.Bundle)
         }
 
 
-def run(folder: str, slices: int) -> list[dict[str, Any]]:
+def run(folder: str, part: str, slices: int) -> list[dict[str, Any]]:
     """One row for each level and method: means over volumes, and the head figure of each volume."""
     network = bundle.load("mr_unet_denoise")
     tuning = [case for case in cases(folder, "train", 1) if any(name in case.name for name in TUNING)]
-    tests = list(cases(folder, "test", slices))
+    tests = list(cases(folder, part, slices))
     rows = []
     for level in LEVELS:
         pictures = [(c.noisy(level)[..., 0], c.clean[..., 0], c.head[..., 0]) for c in tuning]
@@ -131,11 +131,14 @@ def main() -> int:
     parser = options(__doc__)
     parser.add_argument("--slices", type=int, default=4, help="slices of each test volume")
     parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
+    parser.add_argument(
+        "--part", default="test", choices=("test", "validation", "train"), help="of the split; only test has gates"
+    )
     chosen = parser.parse_args()
     if not chosen.data or not Path(chosen.data).is_dir():
         parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
-    rows = run(chosen.data, chosen.slices)
-    return report("mr_denoise", rows, gates(rows), chosen.json)
+    rows = run(chosen.data, chosen.part, chosen.slices)
+    return report("mr_denoise", rows, gates(rows) if chosen.part == "test" else [], chosen.json)
 
 
 if __name__ == "__main__":

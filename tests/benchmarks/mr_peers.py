@@ -30,7 +30,7 @@ def tv(image: Image, sigma: float, strength: float) -> Image:
 def wavelet(image: Image, sigma: float, strength: float, name: str, method: str) -> Image:
     """Soft thresholds by wavelet, averaged over 16 shifts."""
     how = {"sigma": strength * sigma, "wavelet": name, "method": method, "rescale_sigma": False}
-    return cycle_spin(image, denoise_wavelet, max_shifts=3, func_kw=how, num_workers=1)
+    return cycle_spin(image, denoise_wavelet, max_shifts=3, func_kw=how, workers=1)
 
 
 GRIDS: dict[str, tuple[Callable[..., Image], dict[str, Sequence[Any]]]] = {
