@@ -9,6 +9,7 @@ pooled U-Net too, and for each shipped bundle the share of voxels that is comput
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
 from clarivox import engines, tiles
-from clarivox.bundle import catalogue
+from clarivox.bundle import catalogue, load
 from clarivox.devices import planned
 from clarivox.windows import Windows
 from tests.benchmarks.measure import Gate, gate, options, report
@@ -132,15 +133,11 @@ def redundancy() -> list[dict[str, Any]]:
             shape = (side, side) if info.spatial_dims == 2 else (side, side, 64)
             row: dict[str, Any] = {"bundle": info.name, "image": " x ".join(map(str, shape)), "tiling": info.tiling}
             if info.tiling == "exact":
-                halo = (*info.halo[:2], shape[2]) if info.clip else info.halo
-                stride = (info.stride,) * 2 + (1 if info.clip else info.stride,)
-                plan = tiles.exact(shape, halo[: len(shape)], stride[: len(shape)], 2**20)
+                bundle = load(info.folder)
+                windows, run = bundle.windows, planned(bundle.network, bundle.windows, torch.device("cpu"))
+                plan = tiles.exact(shape, windows.halo(shape), windows.stride, run.limit)
                 row["windows"] = len(plan)
-                row["redundant"] = (
-                    sum(tiles.voxels(t.window) for t in plan)
-                    / tiles.voxels(tiles.whole(shape, stride[: len(shape)]).core)
-                    - 1
-                )
+                row["redundant"] = sum(tiles.voxels(tile.window) for tile in plan) / math.prod(shape) - 1
             rows.append(row)
     return rows
 
