@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigParser
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+TRAINED = sorted(path.parent for path in BUNDLES.glob("*/configs/train.yaml"))
+
+
+@pytest.mark.parametrize("configs", TRAINED, ids=lambda path: path.parent.name)
+def test_what_is_trained_is_what_runs(configs: Path) -> None:
+    train, run = (yaml.safe_load((configs / name).read_text()) for name in ("train.yaml", "inference.yaml"))
+    assert train["network_def"] == run["network_def"]
+
+
+@pytest.mark.parametrize("configs", TRAINED, ids=lambda path: path.parent.name)
+def test_what_is_evaluated_is_laid_over_what_runs(configs: Path) -> None:
+    evaluate, run = (yaml.safe_load((configs / name).read_text()) for name in ("evaluate.yaml", "inference.yaml"))
+    assert set(evaluate) == {"evaluator"}
+    for key in ("network", "preprocessing", "inferer", "options", "weights"):
+        assert evaluate["evaluator"].get(key) == run["evaluator"].get(key)
+
+
+def test_the_published_form_of_srcnn_is_a_config() -> None:
+    parser = ConfigParser(
+        yaml.safe_load((BUNDLES / "cxr_srcnn_superres/configs/plain.yaml").read_text()) | {"scale": 3}
+    )
+    network = parser.get_parsed_content("network_def")
+    assert sum(p.numel() for p in network.parameters()) == 64 * 82 + 32 * 65 + 801
+    assert network(torch.zeros(1, 1, 6, 6)).shape == (1, 1, 18, 18)
