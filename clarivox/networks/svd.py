@@ -15,7 +15,8 @@ from clarivox.errors import OptionError
 SHRINKAGES = ("optimal", "soft", "hard")
 CHOSEN = 2.0
 """Patches chosen for being alike look less noisy than they are, and speckle is wider than a pixel: the level found
-among them is taken times this. `python -m tests.benchmarks.us_svd` prints what it gives, with `--level 0.5` what 1 would.
+among them is taken times this. `python -m tests.benchmarks.us_svd` prints what it gives, and
+`--level 0.5` what 1 would.
 """
 
 
