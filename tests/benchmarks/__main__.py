@@ -15,15 +15,15 @@ BENCHMARKS: dict[str, list[str]] = {
     "awkward": [],
     "roundtrip": [],
     "validate": [],
-    "read_dicom": [],
-    "write_dicom": [],
+    "read_dicom": ["--repeats", "3"],
+    "write_dicom": ["--slices", "100"],
     "write_nifti": ["--size", "256"],
-    "tiling": [],
+    "tiling": ["--rounds", "3"],
     "memory": [],
     "gpu": [],
-    "mr_denoise": [],
+    "mr_denoise": ["--slices", "2"],
     "cxr_superres": [],
-    "us_svd": [],
+    "us_svd": ["--pictures", "4"],
 }
 """Name: what to add for the small run that each commit makes."""
 

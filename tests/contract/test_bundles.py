@@ -26,6 +26,9 @@ from clarivox.windows import Windows
 
 BUNDLES = catalogue()
 every_bundle = pytest.mark.parametrize("info", BUNDLES, ids=lambda info: info.name)
+every_exactly_tiled_bundle = pytest.mark.parametrize(
+    "info", [info for info in BUNDLES if info.tiling == "exact"], ids=lambda info: info.name
+)
 
 REQUIRED = {
     "schema": str,
@@ -94,11 +97,9 @@ def test_strength_zero_gives_back_every_bit(info: BundleInfo) -> None:
         assert (enhance(phantom(info), loaded(info), strength=0, device="cpu").array == phantom(info).array).all()
 
 
-@every_bundle
+@every_exactly_tiled_bundle
 def test_windows_equal_the_whole_pass(info: BundleInfo) -> None:
     bundle = loaded(info)
-    if info.tiling != "exact":
-        pytest.skip(f"{info.name} is not tiled exactly but {info.tiling}")
     halo = max(info.halo)
     items = Items(bundle.prepare(phantom(info, side=2 * halo + 40)), info.spatial_dims, bundle.windows.neighbours)
     x = torch.stack([items.read(0, tuple(slice(0, side) for side in items.shape))])
@@ -110,10 +111,8 @@ def test_windows_equal_the_whole_pass(info: BundleInfo) -> None:
     assert float((tiled - whole).abs().max()) <= 1e-6 * float(whole.abs().max())
 
 
-@every_bundle
+@every_exactly_tiled_bundle
 def test_the_stored_reach_is_derived_and_probed(info: BundleInfo) -> None:
-    if info.tiling != "exact":
-        pytest.skip(f"{info.name} is not tiled exactly but {info.tiling}")
     bundle = loaded(info)
     reach = of_bundle(bundle)
     assert (set(info.halo), info.stride) == ({reach.halo}, reach.stride)
@@ -134,6 +133,13 @@ def test_it_has_a_card_and_a_licence(info: BundleInfo) -> None:
     card = (info.folder / "docs" / "README.md").read_text()
     assert info.name in card and len(card) > 300
     assert "Apache License" in (info.folder / "LICENSE").read_text()
+
+
+@every_bundle
+def test_it_can_be_run_and_evaluated_and_trained_where_it_has_weights(info: BundleInfo) -> None:
+    configs = {path.name for path in (info.folder / "configs").iterdir()}
+    assert {"metadata.json", "inference.yaml", "evaluate.yaml"} <= configs
+    assert ("train.yaml" in configs) == info.weights
 
 
 @every_bundle
