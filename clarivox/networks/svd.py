@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -110,7 +111,7 @@ class SvdFilter(nn.Module):
     Args:
         level: multiplies the noise level found in each block; larger removes more.
         rule: "optimal", "soft" or "hard" shrinkage of the singular values.
-        block: side of a block of a clip, in pixels; a multiple of 2.
+        block: side of a block of a clip, in pixels; a multiple of 2. Clips of over 128 frames get larger ones.
         frames: shortest clip that is filtered over time; in shorter ones each frame is treated by itself.
         patch: side of a patch of a single frame, in pixels; a multiple of 2.
         alike: patches in a group.
@@ -163,21 +164,20 @@ class SvdFilter(nn.Module):
         return torch.stack(done)[:, None].reshape(x.shape)
 
     def _clip(self, clip: Tensor) -> Tensor:
-        """(X, Y, T) by blocks over time."""
-        sizes, side, step = clip.shape[:2], self.block, self.block // 2
+        """(X, Y, T) by blocks over time, one row of blocks after another to spare memory."""
+        # Noise is told from signal where a matrix has more pixels than frames: blocks grow with long clips.
+        side = max(self.block, 2 * math.ceil((clip.shape[-1] / 2) ** 0.5))
+        sizes, step = clip.shape[:2], side // 2
         # One step beyond each end, so that every pixel lies in four blocks.
         ends = [part for n in reversed(sizes) for part in (step, step + -n % step)]
         frames = F.pad(clip.movedim(-1, 0)[:, None], ends, mode="replicate")
-        grid = frames.shape[2:]
-        blocks = F.unfold(frames, side, stride=step)
-        matrices = blocks.permute(2, 1, 0)
-        limit = max(clip.shape[-1], 2)
-        if limit > side * side:
-            raise OptionError(f"a clip of {limit} frames needs blocks of more pixels than that; found {side} x {side}")
-        cleaned = low_rank(matrices, self.level, self.rule).permute(2, 1, 0)
-        total = F.fold(cleaned, grid, side, stride=step)
-        count = F.fold(torch.ones_like(cleaned[:1]), grid, side, stride=step)
-        return (total / count)[:, 0, step : step + sizes[0], step : step + sizes[1]].movedim(0, -1)
+        total, grid = torch.zeros_like(frames), frames.shape[2:]
+        for start in range(0, grid[0] - side + 1, step):
+            row = slice(start, start + side)
+            blocks = F.unfold(frames[:, :, row], side, stride=step)
+            cleaned = low_rank(blocks.permute(2, 1, 0), self.level, self.rule).permute(2, 1, 0)
+            total[:, :, row] += F.fold(cleaned, (side, grid[1]), side, stride=step)
+        return (total / 4)[:, 0, step : step + sizes[0], step : step + sizes[1]].movedim(0, -1)
 
     def _frames(self, clip: Tensor) -> Tensor:
         return torch.stack([self._frame(frame) for frame in clip.unbind(-1)], dim=-1)
@@ -204,8 +204,8 @@ class SvdFilter(nn.Module):
     def _alike(self, padded: Tensor, width: int) -> Tensor:
         """For each patch of a grid of half-patch steps, the numbers of the patches most like it: (patches, alike)."""
         side, step, reach = self.patch, self.patch // 2, self.search
-        rows = torch.arange(0, padded.shape[0] - side + 1, step)
-        columns = torch.arange(0, width, step)
+        rows = torch.arange(0, padded.shape[0] - side + 1, step, device=padded.device)
+        columns = torch.arange(0, width, step, device=padded.device)
         far = torch.finfo(padded.dtype).max / 4
         wide = F.pad(padded[None, None], [reach] * 4, value=float("nan"))[0, 0]
         offsets = [(i, j) for i in range(-reach, reach + 1) for j in range(-reach, reach + 1)]
@@ -215,6 +215,6 @@ class SvdFilter(nn.Module):
             distances.append(F.avg_pool2d((padded - shifted).square()[None, None], side, step)[0, 0].flatten())
         order = torch.stack(distances, dim=1).nan_to_num(nan=far)
         chosen = order.topk(min(self.alike, len(offsets)), dim=1, largest=False).indices
-        moves = torch.tensor([i * width + j for i, j in offsets])
+        moves = torch.tensor([i * width + j for i, j in offsets], device=padded.device)
         places = (rows[:, None] * width + columns[None, :]).flatten()
         return (places[:, None] + moves[chosen]).clamp_(0, (padded.shape[0] - side + 1) * width - 1)

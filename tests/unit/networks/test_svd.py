@@ -49,6 +49,13 @@ def test_a_still_clip_with_noise_comes_close_to_the_still() -> None:
     assert float((SvdFilter()(noisy) - still).square().mean()) < 0.2 * 0.01
 
 
+def test_a_clip_with_more_frames_than_a_block_has_pixels_is_filtered_too() -> None:
+    noisy = 1 + 0.1 * noise(1, 1, 60, 52, 300)
+    cleaned = SvdFilter()(noisy)
+    assert cleaned.shape == noisy.shape
+    assert float((cleaned - 1).square().mean()) < 0.2 * 0.01
+
+
 def test_level_zero_keeps_a_clip_and_a_frame() -> None:
     for frames in (1, 8):
         clip = torch.rand(1, 1, 24, 20, frames)
