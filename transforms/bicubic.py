@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
-from monai.config.type_definitions import KeysCollection
-from monai.transforms import MapTransform
 from torch import Tensor
 
 from clarivox.errors import OptionError
+from clarivox.transforms.twins import DictionaryTwin
 
 
 def _cubic(x: Tensor) -> Tensor:
@@ -111,22 +109,7 @@ class BicubicResize:
         return resized if self.levels is None else stored(resized, self.levels)
 
 
-class BicubicResized(MapTransform):  # type: ignore[misc]
+class BicubicResized(DictionaryTwin):
     """Dictionary twin of `BicubicResize`."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        factor: float | Sequence[float],
-        levels: int | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.resize = BicubicResize(factor, levels)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """A copy of `data` with the keys resized."""
-        items = dict(data)
-        for key in self.key_iterator(items):
-            items[key] = self.resize(items[key])
-        return items
+    of = BicubicResize

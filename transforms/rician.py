@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import torch
-from monai.config.type_definitions import KeysCollection
-from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
 from clarivox.errors import OptionError
+from clarivox.transforms.twins import DictionaryTwin, RandomTwin
 
 
 def noise_sigma(image: Tensor, level: float, reference: float | None) -> float:
@@ -67,29 +63,13 @@ class RicianNoise:
         return torch.hypot(image.float() + real, imaginary)
 
 
-class RicianNoised(MapTransform):  # type: ignore[misc]
+class RicianNoised(DictionaryTwin):
     """Dictionary twin of `RicianNoise`; every key gets the same noise."""
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        level: float,
-        seed: int = 0,
-        reference: float | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.noise = RicianNoise(level, seed, reference)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """A copy of `data` with noise on the keys."""
-        items = dict(data)
-        for key in self.key_iterator(items):
-            items[key] = self.noise(items[key])
-        return items
+    of = RicianNoise
 
 
-class RandRicianNoise(RandomizableTransform):  # type: ignore[misc]
+class RandRicianNoise(RandomTwin):
     """Draws a level and a seed, then calls `RicianNoise`.
 
     Args:
@@ -101,15 +81,7 @@ class RandRicianNoise(RandomizableTransform):  # type: ignore[misc]
     def __init__(self, levels: tuple[float, float], prob: float = 1.0, reference: float | None = None) -> None:
         super().__init__(prob)
         self.levels, self.reference = levels, reference
-        self.drawn: RicianNoise | None = None
 
-    def randomize(self, data: Any = None) -> None:
-        """Draws the next transform into `drawn`; None where nothing is to be done."""
-        super().randomize(None)
-        level, seed = float(self.R.uniform(*self.levels)), int(self.R.randint(2**31))
-        self.drawn = RicianNoise(level, seed, self.reference) if self._do_transform else None
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """A noisy copy, or the image itself."""
-        self.randomize()
-        return image if self.drawn is None else self.drawn(image)
+    def draw(self) -> RicianNoise:
+        """The next noise."""
+        return RicianNoise(self.evenly(self.levels), self.seed(), self.reference)
