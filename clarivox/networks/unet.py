@@ -11,12 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clarivox.errors import OptionError
-
-_CONV: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
+from clarivox.networks.layers import CONV, TRANSPOSED
 
 
 def fold(x: Tensor, factor: int) -> Tensor:
@@ -51,7 +46,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, spatial_dims: int, channels: int, bias: bool) -> None:
         super().__init__()
-        conv = _CONV[spatial_dims]
+        conv = CONV[spatial_dims]
         self.first = conv(channels, channels, 3, padding=1, bias=bias)
         self.second = conv(channels, channels, 3, padding=1, bias=bias)
 
@@ -99,9 +94,9 @@ class RestorationUNet(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        if spatial_dims not in _CONV or not channels:
+        if spatial_dims not in CONV or not channels:
             raise OptionError(f"spatial_dims must be 2 or 3 with one level or more; found {spatial_dims}, {channels}")
-        conv, transposed = _CONV[spatial_dims], _TRANSPOSED[spatial_dims]
+        conv, transposed = CONV[spatial_dims], TRANSPOSED[spatial_dims]
         folded = fold_factor**spatial_dims
         self.fold_factor = fold_factor
         self.stride = fold_factor << (len(channels) - 1)

@@ -8,9 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clarivox.networks.dncnn import Dncnn
+from clarivox.networks.ffdnet import Ffdnet
+from clarivox.networks.redcnn import Redcnn
 from clarivox.networks.srcnn import Srcnn
 from clarivox.networks.svd import SvdFilter
 from clarivox.networks.unet import RestorationUNet
+from clarivox.networks.vdsr import Vdsr
 
 
 class Case(NamedTuple):
@@ -32,6 +36,18 @@ CASES = {
     "srcnn-x2": Case(lambda: Srcnn(2, features=(8, 4), bias=False), 2, 2),
     "srcnn-x3": Case(lambda: Srcnn(3, features=(8, 4), bias=False), 2, 3),
     "srcnn-x4-published": Case(lambda: Srcnn(4, (9, 1, 5), (8, 4), skip=False), 2, 4, homogeneous=False),
+    "dncnn-2d": Case(lambda: Dncnn(2, 4, 8, bias=False), 2),
+    "dncnn-3d": Case(lambda: Dncnn(3, 3, 4, bias=False, activation="leaky_relu"), 3),
+    "dncnn-biased": Case(lambda: Dncnn(2, 4, 8), 2, homogeneous=False),
+    "dncnn-gelu": Case(lambda: Dncnn(2, 4, 8, norm=False, activation="gelu"), 2, homogeneous=False),
+    "ffdnet-blind": Case(lambda: Ffdnet(2, 4, 8, sigma=None, bias=False), 2),
+    "ffdnet-blind-3d": Case(lambda: Ffdnet(3, 3, 4, sigma=None, bias=False), 3),
+    "ffdnet-given": Case(lambda: Ffdnet(2, 4, 8, norm=True), 2, homogeneous=False),
+    "redcnn-2d": Case(lambda: Redcnn(2, 3, 8, bias=False), 2),
+    "redcnn-3d": Case(lambda: Redcnn(3, 2, 4, 3, bias=False), 3),
+    "redcnn-biased": Case(lambda: Redcnn(2, 3, 8, positive=False), 2, homogeneous=False),
+    "vdsr-x2": Case(lambda: Vdsr(2, 4, 8, bias=False), 2, 2),
+    "vdsr-x3-biased": Case(lambda: Vdsr(3, 4, 8), 2, 3, homogeneous=False),
     "svd-clip": Case(lambda: SvdFilter(frames=3), 3, learns=False, halo=False),
     "svd-frames": Case(lambda: SvdFilter(frames=99, alike=8, search=4), 3, learns=False, halo=False),
 }
