@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-LONG_MUTANTS ?= 20000
+LONG_MUTANTS ?= 100000
 
 .PHONY: help setup demo test check e2e fuzz bench bench-ci bench-gpu long wheel licences figures picture clean
 
