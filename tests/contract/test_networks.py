@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from clarivox.networks.dncnn import Dncnn
 from clarivox.networks.ffdnet import Ffdnet
+from clarivox.networks.mwcnn import Mwcnn
 from clarivox.networks.redcnn import Redcnn
 from clarivox.networks.srcnn import Srcnn
 from clarivox.networks.svd import SvdFilter
@@ -48,6 +49,9 @@ CASES = {
     "redcnn-biased": Case(lambda: Redcnn(2, 3, 8, positive=False), 2, homogeneous=False),
     "vdsr-x2": Case(lambda: Vdsr(2, 4, 8, bias=False), 2, 2),
     "vdsr-x3-biased": Case(lambda: Vdsr(3, 4, 8), 2, 3, homogeneous=False),
+    "mwcnn-2d": Case(lambda: Mwcnn(2, (4, 8), 2, bias=False), 2),
+    "mwcnn-3d": Case(lambda: Mwcnn(3, (4,), 2, norm=False, bias=False), 3),
+    "mwcnn-biased": Case(lambda: Mwcnn(2, (4, 8), 2), 2, homogeneous=False),
     "svd-clip": Case(lambda: SvdFilter(frames=3), 3, learns=False, halo=False),
     "svd-frames": Case(lambda: SvdFilter(frames=99, alike=8, search=4), 3, learns=False, halo=False),
 }
