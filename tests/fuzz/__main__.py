@@ -6,7 +6,6 @@ A finding (an exception that is no ClarivoxError, a crash, a hang) is kept under
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import select
@@ -19,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
+from tests.benchmarks.measure import gate, options, report
 from tests.fuzz.mutate import mutant
 from tests.fuzz.seeds import seeds
 
@@ -104,24 +104,19 @@ def run(mutants: int, seed: int, workers: int) -> tuple[Counter[str], list[str]]
 
 def main() -> int:
     """Fuzz and print; exit code 1 where there are findings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--mutants", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
-    parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     started = time.perf_counter()
     count, findings = run(arguments.mutants, arguments.seed, arguments.workers)
     for words in findings:
         print(words)
-    seconds = time.perf_counter() - started
-    print(
-        f"{arguments.mutants} mutants of {len(seeds())} files, seed {arguments.seed}: {count['read']} read, "
-        f"{count['refused']} refused by name, {len(findings)} findings, 0 crashes of the parent, {seconds:.0f} s"
-    )
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps({**count, "findings": findings, "seconds": seconds}) + "\n")
-    return 1 if findings else 0
+    row = {"mutants": arguments.mutants, "of files": len(seeds()), "seed": arguments.seed, "read": count["read"]}
+    row |= {"refused by name": count["refused"], "seconds": round(time.perf_counter() - started)}
+    clean = gate("wrong errors, crashes, hangs over 10 s", len(findings), at_most=0, unit="findings")
+    return report("damaged files", [row], [clean], arguments.json)
 
 
 if __name__ == "__main__":
