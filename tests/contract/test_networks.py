@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clarivox.networks.cbdnet import Cbdnet
 from clarivox.networks.dncnn import Dncnn
 from clarivox.networks.ffdnet import Ffdnet
 from clarivox.networks.mwcnn import Mwcnn
@@ -52,6 +53,9 @@ CASES = {
     "mwcnn-2d": Case(lambda: Mwcnn(2, (4, 8), 2, bias=False), 2),
     "mwcnn-3d": Case(lambda: Mwcnn(3, (4,), 2, norm=False, bias=False), 3),
     "mwcnn-biased": Case(lambda: Mwcnn(2, (4, 8), 2), 2, homogeneous=False),
+    "cbdnet-2d": Case(lambda: Cbdnet(2, (4, 8), (1, 2, 1), 4, 3, bias=False), 2),
+    "cbdnet-3d": Case(lambda: Cbdnet(3, (4,), (1,), 4, 2, bias=False), 3),
+    "cbdnet-biased": Case(lambda: Cbdnet(2, (4, 4, 8), (2, 1, 1, 1, 2), 4, 3), 2, homogeneous=False),
     "svd-clip": Case(lambda: SvdFilter(frames=3), 3, learns=False, halo=False),
     "svd-frames": Case(lambda: SvdFilter(frames=99, alike=8, search=4), 3, learns=False, halo=False),
 }
