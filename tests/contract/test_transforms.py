@@ -10,7 +10,11 @@ from torch import Tensor
 
 from clarivox.transforms.bicubic import BicubicResize, BicubicResized
 from clarivox.transforms.gaussian import GaussianNoise, GaussianNoised, RandGaussianNoise
+from clarivox.transforms.low_dose_ct import LowDoseCT, LowDoseCTd, RandLowDoseCT
+from clarivox.transforms.projection import Beam
 from clarivox.transforms.rician import RandRicianNoise, RicianNoise, RicianNoised
+
+BEAM = Beam(pixel_mm=20.0, views=8)
 
 
 class Case(NamedTuple):
@@ -33,12 +37,18 @@ CASES = {
         GaussianNoised(["image"], 0.1, seed=3),
         lambda: RandGaussianNoise((0.05, 0.2)),
     ),
+    "low-dose-ct": Case(
+        LowDoseCT(0.1, seed=3, beam=BEAM),
+        LowDoseCTd(["image"], 0.1, seed=3, beam=BEAM),
+        lambda: RandLowDoseCT((0.05, 0.2), beam=BEAM),
+    ),
     "bicubic-up": Case(BicubicResize(2), BicubicResized(["image"], 2), scale=2),
     "bicubic-down": Case(BicubicResize(1 / 3, 256), BicubicResized(["image"], 1 / 3, 256), scale=1 / 3),
 }
 SIDES = [(12, 9), (15, 6, 3)]
 each = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-random = pytest.mark.parametrize("case", [c for c in CASES.values() if c.random], ids=["rician", "gaussian"])
+DRAWN = {name: case for name, case in CASES.items() if case.random}
+random = pytest.mark.parametrize("case", DRAWN.values(), ids=DRAWN.keys())
 
 
 def picture(*sides: int) -> Tensor:
