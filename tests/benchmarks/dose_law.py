@@ -4,7 +4,7 @@
     python -m tests.benchmarks.dose_law [--repeats 24] [--json out.json]
 
 Gated: sigma at 10 % to 100 % of the dose within 3 % of the root of 10 in both beams; lag-1 correlation above 0.3; the
-middle noisier than the edge. The dose of 10 % is thinned from the counts of a scan at full dose, electronic noise is on.
+middle noisier than the edge. The dose of 10 % is thinned from the counts of a full dose; electronic noise is on.
 """
 
 from __future__ import annotations
