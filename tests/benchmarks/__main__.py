@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "mr_denoise": ["--slices", "2"],
     "cxr_superres": [],
     "dose_law": ["--repeats", "16"],
+    "speckle": [],
     "us_svd": ["--pictures", "4"],
 }
 """Name: what to add for the small run that each commit makes."""

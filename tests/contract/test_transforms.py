@@ -10,9 +10,16 @@ from torch import Tensor
 
 from clarivox.transforms.bicubic import BicubicResize, BicubicResized
 from clarivox.transforms.gaussian import GaussianNoise, GaussianNoised, RandGaussianNoise
+from clarivox.transforms.log_compression import LogCompress, LogCompressd, LogExpand, LogExpandd
 from clarivox.transforms.low_dose_ct import LowDoseCT, LowDoseCTd, RandLowDoseCT
+from clarivox.transforms.multiplicative_speckle import (
+    MultiplicativeSpeckle,
+    MultiplicativeSpeckled,
+    RandMultiplicativeSpeckle,
+)
 from clarivox.transforms.projection import Beam
 from clarivox.transforms.rician import RandRicianNoise, RicianNoise, RicianNoised
+from clarivox.transforms.speckle import RandSpeckle, Speckle, Speckled
 
 BEAM = Beam(pixel_mm=20.0, views=8)
 
@@ -42,6 +49,12 @@ CASES = {
         LowDoseCTd(["image"], 0.1, seed=3, beam=BEAM),
         lambda: RandLowDoseCT((0.05, 0.2), beam=BEAM),
     ),
+    "speckle": Case(Speckle(seed=3), Speckled(["image"], seed=3), RandSpeckle),
+    "multiplicative-speckle": Case(
+        MultiplicativeSpeckle(2, seed=3), MultiplicativeSpeckled(["image"], 2, seed=3), RandMultiplicativeSpeckle
+    ),
+    "log-compress": Case(LogCompress(40), LogCompressd(["image"], 40)),
+    "log-expand": Case(LogExpand(40), LogExpandd(["image"], 40)),
     "bicubic-up": Case(BicubicResize(2), BicubicResized(["image"], 2), scale=2),
     "bicubic-down": Case(BicubicResize(1 / 3, 256), BicubicResized(["image"], 1 / 3, 256), scale=1 / 3),
 }
