@@ -41,8 +41,8 @@ def derived(network: nn.Module, spatial_dims: int, channels: int = 1) -> Reach:
     """The reach of a network from its layers.
 
     A network that has `halo` and `stride` as whole numbers says so itself: its family computes them, functional steps
-    included. Otherwise every convolution and pooling adds half its kernel, in voxels of the grid that it works on; this
-    is exact for a chain of layers, and not too small for branches.
+    included; a `halo` of None says that there is no bound. Otherwise every convolution and pooling adds half its
+    kernel, in voxels of the grid that it works on; this is exact for a chain of layers, and not too small for branches.
 
     Raises:
         BundleError: a layer sees the whole image.
@@ -53,6 +53,8 @@ def derived(network: nn.Module, spatial_dims: int, channels: int = 1) -> Reach:
     halo, stride = getattr(network, "halo", None), getattr(network, "stride", None)
     if isinstance(halo, int) and isinstance(stride, int):
         return Reach(halo, stride)
+    if hasattr(network, "halo") and halo is None:
+        raise BundleError(f"a network {type(network).__name__} as configured sees the whole image: tile it as whole")
     side = 64
     seen: list[float] = []
     coarsest = 1
