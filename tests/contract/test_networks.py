@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from clarivox.networks.cbdnet import Cbdnet
 from clarivox.networks.dncnn import Dncnn
 from clarivox.networks.ffdnet import Ffdnet
+from clarivox.networks.kpn import Kpn
 from clarivox.networks.mwcnn import Mwcnn
 from clarivox.networks.redcnn import Redcnn
 from clarivox.networks.srcnn import Srcnn
@@ -28,6 +29,7 @@ class Case(NamedTuple):
     homogeneous: bool = True
     learns: bool = True
     halo: bool = True
+    channels: int = 1
 
 
 CASES = {
@@ -56,6 +58,17 @@ CASES = {
     "cbdnet-2d": Case(lambda: Cbdnet(2, (4, 8), (1, 2, 1), 4, 3, bias=False), 2),
     "cbdnet-3d": Case(lambda: Cbdnet(3, (4,), (1,), 4, 2, bias=False), 3),
     "cbdnet-biased": Case(lambda: Cbdnet(2, (4, 4, 8), (2, 1, 1, 1, 2), 4, 3), 2, homogeneous=False),
+    "kpn-2d": Case(lambda: Kpn(2, 1, 3, (4, 8), 1, bias=False), 2),
+    "kpn-3d": Case(lambda: Kpn(3, 1, 3, (4,), 1, bias=False), 3),
+    "kpn-biased": Case(lambda: Kpn(2, 1, 5, (4, 8), 1, sigma=0.1), 2, homogeneous=False),
+    "kpn-burst": Case(lambda: Kpn(2, 3, 3, (4, 8), 1, bias=False), 2, channels=3),
+    "kpn-burst-average": Case(lambda: Kpn(2, 3, 3, (4,), 1, weights="average", bias=False), 2, channels=3),
+    "mwkpn-2d": Case(lambda: Kpn(2, 1, 3, (4, 8), 1, haar_levels=1, bias=False), 2),
+    "mwkpn-3d": Case(lambda: Kpn(3, 1, 3, (4,), 1, haar_levels=1, bias=False), 3),
+    "local-filter": Case(lambda: Kpn(2, 1, 5, (4, 8), 1, weights="average", bias=False), 2),
+    "global-filter": Case(
+        lambda: Kpn(2, 1, 5, (4, 8), 1, scope="global", weights="average", bias=False), 2, halo=False
+    ),
     "svd-clip": Case(lambda: SvdFilter(frames=3), 3, learns=False, halo=False),
     "svd-frames": Case(lambda: SvdFilter(frames=99, alike=8, search=4), 3, learns=False, halo=False),
 }
@@ -72,22 +85,22 @@ def made(case: Case) -> nn.Module:
     return case.make().eval()
 
 
-def picture(*sides: int) -> Tensor:
-    return torch.rand(1, 1, *sides, generator=torch.Generator().manual_seed(1))
+def picture(case: Case, *sides: int) -> Tensor:
+    return torch.rand(1, case.channels, *sides, generator=torch.Generator().manual_seed(1))
 
 
 @those()
 def test_the_output_has_the_size_that_is_promised_for_even_odd_and_thin_images(case: Case) -> None:
     network = made(case)
     for sides in SIDES[case.dims]:
-        output = network(picture(*sides))
+        output = network(picture(case, *sides))
         assert output.shape == (1, 1, *[n * case.scale for n in sides])
         assert torch.isfinite(output).all()
 
 
 @those()
 def test_the_same_image_gives_the_same_result_and_is_left_as_it_was(case: Case) -> None:
-    network, image = made(case), picture(*SIDES[case.dims][0])
+    network, image = made(case), picture(case, *SIDES[case.dims][0])
     kept = image.clone()
     assert torch.equal(network(image), network(image))
     assert torch.equal(image, kept)
@@ -95,20 +108,20 @@ def test_the_same_image_gives_the_same_result_and_is_left_as_it_was(case: Case) 
 
 @those()
 def test_images_of_a_batch_do_not_touch_each_other(case: Case) -> None:
-    network, image = made(case), picture(*SIDES[case.dims][0])
+    network, image = made(case), picture(case, *SIDES[case.dims][0])
     together = network(torch.cat([image, 1 - image]))
     assert torch.allclose(together[:1], network(image), atol=1e-5)
 
 
 @those(lambda case: case.homogeneous)
 def test_without_constants_a_brighter_image_gives_a_brighter_result_of_the_same_kind(case: Case) -> None:
-    network, image = made(case).double(), picture(*SIDES[case.dims][0]).double()
+    network, image = made(case).double(), picture(case, *SIDES[case.dims][0]).double()
     assert torch.allclose(network(7 * image), 7 * network(image), rtol=1e-4, atol=1e-6)
 
 
 @those(lambda case: case.homogeneous)
 def test_a_black_image_stays_black_without_constants(case: Case) -> None:
-    assert made(case)(torch.zeros(1, 1, *SIDES[case.dims][1])).abs().max() == 0
+    assert made(case)(torch.zeros(1, case.channels, *SIDES[case.dims][1])).abs().max() == 0
 
 
 @those()
@@ -117,7 +130,7 @@ def test_every_parameter_learns(case: Case) -> None:
     if not case.learns:
         assert not list(network.parameters())
         return
-    network(picture(*SIDES[case.dims][0])).square().mean().backward()
+    network(picture(case, *SIDES[case.dims][0])).square().mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
@@ -127,7 +140,7 @@ def test_a_voxel_farther_away_than_the_halo_has_no_influence(case: Case) -> None
     network = made(case).double()
     halo, stride = int(network.halo), int(network.stride)  # type: ignore[arg-type]
     sides = (stride * -(-(halo + 9) // stride) * 2, *[stride] * (case.dims - 1))
-    image = picture(*sides).double()
+    image = picture(case, *sides).double()
     place = sides[0] // 2
     changed = image.clone()
     changed[:, :, place] += 1
@@ -140,7 +153,7 @@ def test_a_voxel_farther_away_than_the_halo_has_no_influence(case: Case) -> None
 
 @those(lambda case: case.learns)
 def test_half_precision_weights_come_back_close(case: Case) -> None:
-    network, image = made(case), picture(*SIDES[case.dims][0])
+    network, image = made(case), picture(case, *SIDES[case.dims][0])
     network.requires_grad_(False)
     exact = network(image)
     network.load_state_dict({name: value.half().float() for name, value in network.state_dict().items()})
