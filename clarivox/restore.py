@@ -34,17 +34,20 @@ class Tally:
     """What restoring had to hold back, in voxels."""
 
     clipped: int = 0
+    below: int = 0
+    """Those of the clipped that were too small; the others were too large."""
     coloured: int = 0
     unfinite: int = 0
 
     def notes(self, voxels: int) -> tuple[str, ...]:
         """The counts in words, those that are not 0; `voxels` is the number of all.
 
-        >>> Tally(clipped=2).notes(100)
-        ('2 results did not fit the stored range and were clipped',)
+        >>> Tally(clipped=3, below=2).notes(100)
+        ('3 results did not fit the stored range and were clipped: 2 below its lowest number, 1 above its highest',)
         """
+        ends = f"{self.below} below its lowest number, {self.clipped - self.below} above its highest"
         texts = {
-            f"{self.clipped} results did not fit the stored range and were clipped": self.clipped,
+            f"{self.clipped} results did not fit the stored range and were clipped: {ends}": self.clipped,
             f"{self.coloured / voxels:.1%} of the pixels are strongly coloured and stay as they were": self.coloured,
             f"{self.unfinite} voxels stay as they were: the network gave no finite value": self.unfinite,
         }
@@ -159,8 +162,9 @@ def as_stored(values: NDArray[Any], volume: Volume, tally: Tally) -> NDArray[Any
     limits = np.iinfo(volume.array.dtype)
     low, high = volume.stored_range or (int(limits.min), int(limits.max))
     rounded: NDArray[Any] = np.rint(values)
-    outside = (rounded < low) | (rounded > high)
-    tally.clipped += int(outside.sum())
+    below = int((rounded < low).sum())
+    tally.below += below
+    tally.clipped += below + int((rounded > high).sum())
     clipped: NDArray[Any] = np.clip(rounded, low, high)
     return clipped
 

@@ -45,8 +45,12 @@ def test_an_inverted_image_is_changed_the_other_way() -> None:
 
 def test_results_beyond_the_stored_range_are_clipped_and_counted() -> None:
     array, tally = changed(grey([10, 4090], np.uint16, stored_range=(0, 4095)), 50)
-    assert array.ravel().tolist() == [60, 4095] and tally.clipped == 1
-    assert tally.notes(2) == ("1 results did not fit the stored range and were clipped",)
+    assert array.ravel().tolist() == [60, 4095] and (tally.clipped, tally.below) == (1, 0)
+    array, tally = changed(grey([10, 4090], np.uint16, stored_range=(0, 4095)), -50)
+    assert array.ravel().tolist() == [0, 4040] and (tally.clipped, tally.below) == (1, 1)
+    assert tally.notes(2) == (
+        "1 results did not fit the stored range and were clipped: 1 below its lowest number, 0 above its highest",
+    )
 
 
 def test_padding_keeps_its_bits_and_no_result_looks_like_padding() -> None:
