@@ -24,6 +24,7 @@ from clarivox import __version__, charts, metrics, pictures
 from clarivox.compare import Comparison, Figure, compare, spread
 from clarivox.io import atomic
 from clarivox.matching import matched, picture
+from clarivox.orientation import View, view
 from clarivox.volume import Axis, Unit, Volume
 
 SHOWN_SLICES = 5
@@ -75,8 +76,9 @@ def page(
         "script_hash": _digest(script),
         "title": html.escape(_title(after)),
         "facts": _facts(before, after),
-        "headline": _headline(found),
+        "headline": _headline(found, finer=before.shape != after.shape),
         "panels": _panels(shown, found, limit, after),
+        "edges": _edges(view(after)),
         "slices": _slice_buttons(shown, after),
         "histogram": _histogram(shown, found),
         "profile": _profile(middle, found, after),
@@ -138,14 +140,18 @@ def _facts(before: Volume, after: Volume) -> str:
     return "".join(f"<li>{html.escape(word)}</li>" for word in words if word)
 
 
-def _headline(found: Comparison) -> str:
-    """Four figures as large numbers; likeness to before is no merit, so it counts only against a truth."""
+def _headline(found: Comparison, *, finer: bool = False) -> str:
+    """Four figures as large numbers; likeness to before is no merit, so it counts only against a truth.
+
+    On a finer grid, before was interpolated, which has no noise at the finest scale: nothing can be said of it.
+    """
     cards = []
     # Air around the patient flatters the figure of the whole picture.
     best = "PSNR, foreground" if any(f.name == "PSNR, foreground" for f in found.figures) else "PSNR"
     wanted: tuple[str, ...] = (best, "SSIM", "noise", "CNR", "edge sharpness", "MAE")
     if found.figures[0].before is None:
-        wanted = ("noise", "CNR", "edge sharpness", "voxels changed", "largest change", "MAE")
+        wanted = ("edge sharpness", "voxels changed", "largest change", "MAE")
+        wanted = wanted if finer else ("noise", "CNR", *wanted)
     for figure in sorted((f for f in found.figures if f.name in wanted), key=lambda f: wanted.index(f.name))[:4]:
         was = "" if figure.before is None else f'<span class="was">{_number(figure.before)} →</span> '
         cards.append(
@@ -158,7 +164,9 @@ def _headline(found: Comparison) -> str:
 
 def _panels(shown: list[Slice], found: Comparison, limit: float, after: Volume) -> str:
     """Before, after, difference and truth, each with a picture for every slice."""
+    lies = view(after)
     aspect = after.spacing_mm[1] / after.spacing_mm[0]
+    aspect = 1 / aspect if lies.swapped else aspect
     unit = f" {_unit(found.unit)}".rstrip()
     captions = {
         "before": "Before",
@@ -177,7 +185,7 @@ def _panels(shown: list[Slice], found: Comparison, limit: float, after: Volume) 
                 if values is None:
                     continue
                 levels = pictures.grey(values, found.window, inverted=after.inverted)
-            source = pictures.data_uri(pictures.on_screen(levels, aspect))
+            source = pictures.data_uri(pictures.on_screen(lies.turned(levels), aspect))
             hidden = "" if number == len(shown) // 2 else " hidden"
             images.append(f'<img src="{source}" alt="{name}, slice {one.z + 1}" data-slice="{number}"{hidden}>')
         if images:
@@ -188,6 +196,14 @@ def _panels(shown: list[Slice], found: Comparison, limit: float, after: Volume) 
     if len(panels) == 3:
         panels.append(_READING)
     return "".join(panels)
+
+
+def _edges(lies: View) -> str:
+    """Letters at the edges of the large picture."""
+    places = ("west", "east", "north", "south")
+    return "".join(
+        f'<span class="edge {place}">{letter}</span>' for place, letter in zip(places, lies.edges, strict=False)
+    )
 
 
 def _slice_buttons(shown: list[Slice], after: Volume) -> str:
@@ -327,7 +343,8 @@ def _notes(before: Volume, after: Volume, found: Comparison) -> str:
     every = dict.fromkeys([*before.notes, *made, *found.notes])
     if not every:
         return ""
-    return "<h2>To know</h2><ul>" + "".join(f"<li>{html.escape(note)}</li>" for note in every) + "</ul>"
+    listed = "".join(f"<li>{html.escape(note)}</li>" for note in every)
+    return f'<section class="told" aria-label="To know"><h2>To know</h2><ul>{listed}</ul></section>'
 
 
 def _versions() -> str:

@@ -135,3 +135,22 @@ def test_the_steepest_edge_is_found_along_each_axis():
     values[:, 30:] = 5
     x, y, along_x = steepest(values)
     assert not along_x and abs(y - 30) <= 2 and 0 <= x < 40
+
+
+def test_warnings_stand_above_the_pictures(html):
+    assert 0 < html.index("smaller windows") < html.index('id="viewer"')
+
+
+def test_a_finer_grid_is_not_praised_for_its_noise():
+    coarse, truth = phantoms.cxr(size=64, shrink=2)
+    cards = re.findall('<div class="card"><h3>(.*?)</h3>', page(coarse, truth))
+    assert cards and not {"noise", "CNR"} & set(cards)
+
+
+def test_the_edges_of_a_slice_are_named(html):
+    assert re.findall(r'class="edge (\w+)">(.)<', html) == [
+        ("west", "R"),
+        ("east", "L"),
+        ("north", "A"),
+        ("south", "P"),
+    ]
