@@ -10,8 +10,10 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
+
 from clarivox import bundle as bundles
-from clarivox.bundle import Bundle
+from clarivox.bundle import Bundle, BundleInfo
 from clarivox.errors import CapacityError, GeometryError, ModalityError, OptionError
 from clarivox.progress import Meter, Progress
 from clarivox.volume import Axis, Channels, Fault, Provenance, Volume
@@ -63,10 +65,7 @@ def enhance(
     started = time.monotonic()
     loaded = bundle if isinstance(bundle, Bundle) else bundles.load(bundle)
     info = loaded.info
-    if not 0 <= strength <= 1:
-        raise OptionError(f"strength must be between 0 and 1; found {strength}")
-    if info.grid == "scaled" and strength != 1:
-        raise OptionError(f"bundle {info.name} changes the grid, so strength must be 1; found {strength}")
+    check_request(info, strength, device)
     notes = check_kind(volume, loaded, force) + check_slices(volume, loaded, allow_uneven)
     prepared = loaded.prepare(volume)
     items = Items(prepared, info.spatial_dims, loaded.windows.neighbours, info.clip)
@@ -110,6 +109,22 @@ def enhance(
     return volume.replace(array=array, provenance=provenance)
 
 
+def check_request(info: BundleInfo, strength: float, device: str) -> None:
+    """Refuse what no volume could mend, before one is read.
+
+    Raises:
+        OptionError: `strength` or `device` is out of range.
+    """
+    from clarivox.devices import chosen
+
+    if not 0 <= strength <= 1:
+        raise OptionError(f"strength must be between 0 and 1; found {strength}")
+    if info.grid == "scaled" and strength != 1:
+        raise OptionError(f"bundle {info.name} changes the grid, so strength must be 1; found {strength}")
+    if device != "auto":
+        chosen(device)
+
+
 def check_kind(volume: Volume, bundle: Bundle, force: bool) -> tuple[str, ...]:
     """Notes on the kind of image.
 
@@ -126,12 +141,27 @@ def check_kind(volume: Volume, bundle: Bundle, force: bool) -> tuple[str, ...]:
     if not info.accepts(volume.modality):
         if not force:
             raise ModalityError(
-                f"bundle {info.name} is for {allowed}; found {volume.modality}; choose another bundle, or force it"
+                f"bundle {info.name} is for {allowed}; found {volume.modality}; choose another bundle, or force it "
+                "(--force)"
             )
         return (f"forced: bundle {info.name} is for {allowed}, and the image is {volume.modality}",)
     if info.modalities and not volume.modality:
-        return (f"the source does not say its modality; taken as {allowed}",)
+        return (f"the source does not say its modality; taken as {allowed}", *_doubt(volume, allowed))
     return ()
+
+
+def _doubt(volume: Volume, allowed: str) -> tuple[str, ...]:
+    """A warning where an image without a modality has values that only CT and its like have."""
+    if "CT" in allowed or "PT" in allowed:
+        return ()
+    # A thousand voxels of each of some slices tell air at -1000 HU from a noise around 0.
+    step = [max(1, side // 32) for side in volume.shape[1:]]
+    every = volume.values((slice(0, 1), *(slice(None, None, n) for n in step)))  # type: ignore[arg-type]
+    finite = every[np.isfinite(every)]
+    low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
+    if low >= -0.1 * abs(high):
+        return ()
+    return (f"values reach below {low:.4g}, as in CT; images of {allowed} have none: look whether the bundle fits",)
 
 
 def check_slices(volume: Volume, bundle: Bundle, allow_uneven: bool) -> tuple[str, ...]:
@@ -149,5 +179,5 @@ def check_slices(volume: Volume, bundle: Bundle, allow_uneven: bool) -> tuple[st
     flat = info.spatial_dims == 2 and bundle.windows.neighbours == 0
     if fault is Fault.TILTED or (flat and (fault is Fault.UNEVEN or allow_uneven)):
         return (message,)
-    step = "use a 2D bundle" if not flat else "allow uneven slices to treat each by itself"
+    step = "use a 2D bundle" if not flat else "allow uneven slices (--allow-uneven) to treat each by itself"
     raise GeometryError(f"bundle {info.name} needs evenly spaced slices; {message}; {step}", code=str(fault))

@@ -29,11 +29,10 @@ def foretell(source: Path, planned: Sequence[jobs.Job], wish: Wish) -> None:
             try:
                 if isinstance(found, ClarivoxError):
                     raise found
-                cells = _one(found, wish)
+                cells = [*_one(found, wish), str(job.target)]
             except ClarivoxError as error:
-                cells = ["", "", "", f"[{error.code}] {error}"]
-            name = " ".join(part for part in (job.info.modality or job.info.format, job.info.part) if part)
-            rows.append([name, *cells, str(job.target)])
+                cells = ["", "", "", f"[{error.code}] {error}", "nothing"]
+            rows.append([jobs.label(job), *cells])
     table("", ["volume", "device", "windows", "about", "to know", "would write"], rows)
 
 

@@ -55,6 +55,7 @@ class Wish:
     allow_uneven: bool
     force: bool
     compress: str | None
+    keep_private: tuple[str, ...]
 
 
 def enhance(
@@ -82,21 +83,29 @@ def enhance(
     force: Annotated[bool, typer.Option("--force", help="Run on a modality that the bundle is not for.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
     compress: Annotated[Compress | None, typer.Option(help="Pack DICOM pixels without loss.")] = None,
+    keep_private: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CREATOR", help="Keep the private DICOM elements of a creator; may be repeated."),
+    ] = None,
 ) -> None:
     """Enhance every volume of IN and write each as it came. Of several, results.csv says what came of each."""
     from clarivox import io
     from clarivox.bundle import find, load
+    from clarivox.enhance import check_request
 
     chosen = find(bundle)
     values = chosen.checked(parsed(options or []))
+    check_request(chosen, strength, device)
     infos = io.scan(source)
     planned = jobs.plan(infos, output, form)
+    jobs.check_forms(planned, form, like=like is not None)
     table = output / "results.csv"
     if not dry_run and not overwrite:
         pages = [jobs.page_of(job.target) for job in planned if report]
         jobs.check_free([*(job.target for job in planned), *pages, *([table] if len(planned) > 1 else [])])
     loaded = load(chosen.folder, **values)
-    wish = Wish(loaded, strength, device, form, like, report, overwrite, allow_uneven, force, compress)
+    kept = tuple(keep_private or ())
+    wish = Wish(loaded, strength, device, form, like, report, overwrite, allow_uneven, force, compress, kept)
     if dry_run:
         from clarivox.cli.dry_run import foretell
 
@@ -159,7 +168,7 @@ def run_all(source: Path, planned: Sequence[jobs.Job], wish: Wish) -> list[jobs.
                     # A text file or a picture of another kind beside the images is no failure.
                     foreign = not job.info.format
                     if not foreign:
-                        complain(error)
+                        complain(error, about=jobs.label(job))
                     rows.append(jobs.outcome(job, "skipped" if foreign else "failed", error))
         except CancelledError as error:
             if alone:
@@ -193,6 +202,7 @@ def run_one(job: jobs.Job, volume: Volume, wish: Wish, progress: Progress) -> jo
         like=wish.like,
         overwrite=wish.overwrite,
         compress=wish.compress,
+        keep_private=wish.keep_private,
         progress=progress,
     )
     page = _report(job, volume, result, wish.overwrite) if wish.report else None

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
 
+_ENDINGS_OF = {"nifti": (".nii", ".nii.gz"), "tiff": (".tif", ".tiff"), "dicom": (".dcm",)}
+"""Where a format takes more endings than the one it gives."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -117,6 +120,42 @@ def page_of(target: Path) -> Path:
     name = target.name
     stem = next((name[: -len(end)] for end in ENDINGS if name.lower().endswith(end)), name)
     return target.with_name(f"{stem}.html")
+
+
+def label(job: Job) -> str:
+    """What the user can find a volume by: its target's number and modality, and a file's own name.
+
+    >>> from clarivox.io import SeriesInfo
+    >>> label(Job(SeriesInfo("1.2", "dicom", modality="CT", files=("a/I1", "a/I2")), Path("out/003-CT")))
+    '003-CT (2 files in a)'
+    >>> label(Job(SeriesInfo("b/scan.nii", "nifti", files=("b/scan.nii",)), Path("out/b/scan.nii.gz")))
+    'scan.nii'
+    """
+    files = [Path(name) for name in job.info.files]
+    if job.info.format != "dicom":
+        return (files[0] if files else Path(job.info.key)).name
+    where = files[0].name if len(files) == 1 else f"{len(files)} files in {files[0].parent.name}" if files else ""
+    return f"{job.target.name} ({where})" if where else job.target.name
+
+
+def check_forms(planned: Sequence[Job], form: str | None, *, like: bool) -> None:
+    """Refuse before any work a format that cannot be written so.
+
+    Raises:
+        OutputError: DICOM is asked of what is no DICOM without a series to be like (code needs_like), or the name
+            says another format than the one that is asked for (code bad_name).
+    """
+    for job in planned:
+        if form == "dicom" and job.info.format not in ("", "dicom") and not like:
+            raise OutputError(
+                f"a DICOM series needs headers, and {label(job)!r} is not DICOM; name a series to be like (--like)",
+                code="needs_like",
+            )
+        ending = _ending(job.info, form)
+        name = job.target.name
+        if form and name.lower().endswith(ENDINGS) and not name.lower().endswith(_ENDINGS_OF.get(form, (ending,))):
+            what = f"ends with {ending}" if ending else "of a folder has no such ending"
+            raise OutputError(f"--as {form} writes a name that {what}; found {name!r}", code="bad_name")
 
 
 def check_free(targets: Sequence[Path]) -> None:

@@ -60,11 +60,17 @@ def console(*, error: bool = False) -> Console:
     return Console(stderr=error, highlight=False, width=160 if piped else None)
 
 
-def complain(error: errors.ClarivoxError) -> None:
-    """Print an error as one line with its stable code, or several where the message lists what there is."""
+def complain(error: errors.ClarivoxError, about: str = "") -> None:
+    """Print an error as one line with its stable code, or several where the message lists what there is.
+
+    Args:
+        error: what went wrong.
+        about: which of several volumes it went wrong with.
+    """
     from rich.text import Text
 
-    line = Text.assemble(("error ", "bold red"), (f"[{error.code}] ", "red"), plain(str(error), keep="\n"))
+    subject = f"{plain(about)}: " if about else ""
+    line = Text.assemble(("error ", "bold red"), (f"[{error.code}] ", "red"), subject, plain(str(error), keep="\n"))
     console(error=True).print(line, soft_wrap=True)
 
 

@@ -173,3 +173,13 @@ def test_the_cpu_takes_over_when_the_smallest_window_does_not_fit(monkeypatch: p
 def test_the_scale_of_the_preparation_is_undone() -> None:
     bundle = replace(toy(Brighter(0.1)), preparing=PrepareVolume(Window(0, 500)))
     assert (enhance(volume(), bundle).array == volume().array + 50).all()
+
+
+def test_values_as_in_ct_are_doubted_where_the_source_says_no_modality() -> None:
+    hounsfield = np.full((1, 8, 8, 2), -1000, np.int16)
+    hounsfield[0, 2:6, 2:6] = 300
+    ct = Volume(hounsfield, np.eye(4))
+    assert any("as in CT" in note for note in enhance(ct, toy(modalities=("MR",))).provenance.notes)
+    assert not any("as in CT" in note for note in enhance(ct, toy(modalities=())).provenance.notes)
+    mr = Volume(np.abs(hounsfield), np.eye(4))
+    assert not any("as in CT" in note for note in enhance(mr, toy(modalities=("MR",))).provenance.notes)

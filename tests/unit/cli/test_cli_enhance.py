@@ -201,3 +201,44 @@ def test_values_of_options_are_read_as_json_where_they_are():
 
 def test_the_identity_bundle_has_no_options():
     assert load("identity").options == {}
+
+
+def test_an_error_of_one_of_several_says_which(scan, tmp_path):
+    (scan.parent / "bad.nii").write_bytes(b"\x5c\x01\0\0" + bytes(340) + b"n+1\0")
+    result = enhance(scan.parent, tmp_path / "out")
+    assert "] bad.nii: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--as", "dicom"), "needs_like"),
+        (("--as", "nrrd"), "bad_name"),
+        (("--strength", "2"), "bad_option"),
+        (("--device", "cuda:99"), "no_device"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_any_voxel_is_read(scan, tmp_path, monkeypatch, words, code):
+    monkeypatch.setattr(io, "read_all", lambda *_, **__: pytest.fail("the volume was read"))
+    result = call("enhance", scan, "-b", "identity", "-o", tmp_path / "out.nii.gz", *words)
+    assert f"[{code}]" in result.stderr
+
+
+def test_private_elements_are_kept_by_their_creator(study, tmp_path):
+    import pydicom
+
+    first = sorted((study / "mr" / "image").iterdir())[0]
+    header = pydicom.dcmread(first)
+    header.private_block(0x0029, "ACME", create=True).add_new(1, "LO", "kept")
+    header.save_as(tmp_path / "a.dcm")
+    for words, there in (((), False), (("--keep-private", "ACME"), True)):
+        assert enhance(tmp_path / "a.dcm", tmp_path / "out", "--overwrite", *words).exit_code == 0
+        written = pydicom.dcmread(next((tmp_path / "out").iterdir()))
+        assert ((0x0029, 0x1001) in written) is there
+
+
+def test_a_dry_run_names_each_volume_and_promises_nothing_for_one_that_fails(scan, tmp_path):
+    (scan.parent / "readme.txt").write_text("hello")
+    lines = enhance(scan.parent, tmp_path / "out", "--dry-run").stdout.splitlines()
+    assert any("scan.nii.gz" in line and "cpu" in line for line in lines)
+    assert any("readme.txt" in line and line.rstrip().endswith("nothing") for line in lines)
