@@ -28,10 +28,15 @@ def info(
     if as_json:
         say_json([{**one.as_dict(), "bundles": fitting(one, bundles)} for one in found])
         return
-    rows = [[str(number), *_cells(one, fitting(one, bundles))] for number, one in enumerate(found)]
+    every = [bundle.name for bundle in bundles]
+    rows = [[str(number), *_cells(one, fitting(one, bundles), every)] for number, one in enumerate(found, start=1)]
     table("", ["#", "what", "size", "spacing mm", "stored", "bundles", "to know"], rows)
     usable = sum(one.usable for one in found)
-    say(f"{len(found)} found, {usable} readable. clarivox enhance IN -b BUNDLE -o OUT enhances them.")
+    say(f"{len(found)} found, {usable} readable.")
+    if any(one.usable and not one.modality for one in found):
+        say(f"Any bundle: the file does not say its modality, so choose among {', '.join(every)} by what it shows.")
+    if any(fitting(one, bundles) for one in found):
+        say("clarivox enhance IN -b BUNDLE -o OUT enhances those that a bundle is for.")
 
 
 def fitting(series: SeriesInfo, bundles: list[BundleInfo]) -> list[str]:
@@ -49,8 +54,10 @@ def fitting(series: SeriesInfo, bundles: list[BundleInfo]) -> list[str]:
     ]
 
 
-def _cells(one: SeriesInfo, bundles: list[str]) -> list[str]:
-    what = " ".join(part for part in (one.modality, one.kind or one.format, one.part) if part)
+def _cells(one: SeriesInfo, bundles: list[str], every: list[str]) -> list[str]:
+    kind = one.kind or one.format
+    # "CT CT image" and "CT enhanced CT image" would say it twice.
+    what = " ".join(part for part in ("" if one.modality in kind.split() else one.modality, kind, one.part) if part)
     size = "x".join(str(side) for side in one.shape[1:]) if one.shape else ""
     if one.shape and one.shape[0] > 1:
         size += f" {one.shape[0]} {one.channels}"
@@ -59,4 +66,5 @@ def _cells(one: SeriesInfo, bundles: list[str]) -> list[str]:
     problem = f"[{one.error_code}] {one.error_message}" if not one.usable else one.irregular_message
     name = one.description or (Path(one.files[0]).name if len(one.files) == 1 else f"{len(one.files)} files")
     to_know = "\n".join(part for part in (problem, *one.notes) if part)
-    return [f"{what}\n{name}", size, spacing, stored, "\n".join(bundles), to_know]
+    fits = "any" if bundles and not one.modality and bundles == every else "\n".join(bundles)
+    return [f"{what}\n{name}", size, spacing, stored, fits or ("none" if one.usable else ""), to_know]

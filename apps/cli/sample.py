@@ -45,7 +45,7 @@ def sample(
     slices: Annotated[int | None, typer.Option(help="Slices, or frames of the ultrasound clip.")] = None,
     form: Annotated[Form, typer.Option("--format", help="What to write.")] = Form.DICOM,
     shrink: Annotated[int, typer.Option(help="cxr: how much coarser the image is than its truth, 1 to 4.")] = 2,
-    overwrite: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Write a simulated study into OUTPUT/image and its known truth into OUTPUT/truth."""
     pair = phantom(what, seed=seed, size=size, slices=slices, shrink=shrink)

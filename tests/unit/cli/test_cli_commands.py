@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from clarivox import io, phantoms
 from clarivox.bundle import catalogue
-from clarivox.cli import doctor
+from clarivox.cli import doctor, main
 from clarivox.cli.bundles import complete_bundle
 from clarivox.cli.info import fitting
 from clarivox.cli.main import app
@@ -38,6 +39,26 @@ def test_info_lists_what_is_there_as_a_table_and_as_json(pair):
     assert "48x48x2" in call("info", pair).stdout
     found = json.loads(call("info", pair, "--json").stdout)
     assert [one["shape"] for one in found] == [[1, 48, 48, 2]] * 2 and "bundles" in found[0]
+
+
+def test_info_says_once_that_files_without_a_modality_may_go_to_any_bundle(tmp_path):
+    for name in ("a", "b"):
+        io.write(phantoms.mr(size=32, slices=2).degraded, tmp_path / f"{name}.nii.gz")
+    told = call("info", tmp_path).stdout
+    assert told.count("us_svd_enhance") == 1 and "does not say its modality" in told
+
+
+def test_info_names_no_command_where_no_bundle_fits(tmp_path):
+    call("sample", "ct", "-o", tmp_path, "--size", 32, "--slices", 2)
+    told = call("info", tmp_path).stdout
+    assert "none" in told and "CT image" in told and "CT CT" not in told and "clarivox enhance" not in told
+
+
+def test_threads_wait_without_spinning(monkeypatch):
+    monkeypatch.setattr(main, "app", lambda: None)
+    monkeypatch.setattr(os, "environ", {})
+    main.run()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_info_of_nothing_is_an_error(tmp_path):
