@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from clarivox.transforms.bicubic import BicubicResize, BicubicResized
+from clarivox.transforms.clipped_gaussian import (
+    ClippedGaussianNoise,
+    ClippedGaussianNoised,
+    RandClippedGaussianNoise,
+)
 from clarivox.transforms.gaussian import GaussianNoise, GaussianNoised, RandGaussianNoise
+from clarivox.transforms.kspace_crop import KSpaceCrop, KSpaceCropd, RandKSpaceCrop
 from clarivox.transforms.log_compression import LogCompress, LogCompressd, LogExpand, LogExpandd
 from clarivox.transforms.low_dose_ct import LowDoseCT, LowDoseCTd, RandLowDoseCT
 from clarivox.transforms.multiplicative_speckle import (
@@ -17,6 +23,7 @@ from clarivox.transforms.multiplicative_speckle import (
     MultiplicativeSpeckled,
     RandMultiplicativeSpeckle,
 )
+from clarivox.transforms.noncentral_chi import NoncentralChiNoise, NoncentralChiNoised, RandNoncentralChiNoise
 from clarivox.transforms.projection import Beam
 from clarivox.transforms.rician import RandRicianNoise, RicianNoise, RicianNoised
 from clarivox.transforms.speckle import RandSpeckle, Speckle, Speckled
@@ -44,6 +51,17 @@ CASES = {
         GaussianNoised(["image"], 0.1, seed=3),
         lambda: RandGaussianNoise((0.05, 0.2)),
     ),
+    "clipped-gaussian": Case(
+        ClippedGaussianNoise(0.1, seed=3),
+        ClippedGaussianNoised(["image"], 0.1, seed=3),
+        lambda: RandClippedGaussianNoise((0.05, 0.2)),
+    ),
+    "noncentral-chi": Case(
+        NoncentralChiNoise(0.1, seed=3, peak=2.0),
+        NoncentralChiNoised(["image"], 0.1, seed=3, peak=2.0),
+        lambda: RandNoncentralChiNoise((0.05, 0.2)),
+    ),
+    "kspace-crop": Case(KSpaceCrop(0.6), KSpaceCropd(["image"], 0.6), RandKSpaceCrop),
     "low-dose-ct": Case(
         LowDoseCT(0.1, seed=3, beam=BEAM),
         LowDoseCTd(["image"], 0.1, seed=3, beam=BEAM),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from clarivox.errors import OptionError
+from clarivox.transforms.clipped_gaussian import ClippedGaussianNoise
 from clarivox.transforms.gaussian import GaussianNoise
 from clarivox.transforms.rician import RandRicianNoise, RicianNoise, noise_sigma
 
@@ -25,6 +26,19 @@ def test_gaussian_noise_keeps_the_mean_and_is_not_clipped() -> None:
     noisy = GaussianNoise(0.1, seed=2, reference=1.0)(torch.zeros(1, 400, 400))
     assert float(noisy.mean()) == pytest.approx(0, abs=1e-3)
     assert float(noisy.min()) < -0.3
+
+
+def test_the_clipped_variant_differs_only_beyond_black_and_white() -> None:
+    image = torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(1))
+    free, clipped = GaussianNoise(0.2, seed=2, reference=1.0)(image), ClippedGaussianNoise(0.2, seed=2)(image)
+    inside = (free > 0) & (free < 1)
+    assert torch.equal(free[inside], clipped[inside])
+    assert not bool(inside.all()) and float(clipped.min()) == 0 and float(clipped.max()) == 1
+
+
+def test_white_below_black_is_refused() -> None:
+    with pytest.raises(OptionError, match="above black"):
+        ClippedGaussianNoise(0.1, black=1.0, white=0.0)
 
 
 def test_the_level_is_a_share_of_the_99th_percentile() -> None:
