@@ -26,7 +26,7 @@ class Cbdnet(nn.Module):
         estimator: features of the estimator.
         layers: convolutions of the estimator; 2 or more.
         bias: whether convolutions add constants; without, f(a x) = a f(x) for a > 0, and so does the noise level.
-        activation: "relu" as published, "leaky_relu" or "gelu"; the estimator ends with a ReLU always.
+        activation: "relu" as published, "leaky_relu", "prelu" or "gelu"; the estimator ends with a ReLU always.
 
     Attributes:
         stride: windows must begin at multiples of it; 4 for 3 levels.

@@ -22,7 +22,7 @@ class Dncnn(nn.Module):
         features: channels between them.
         norm: batch normalisation in all but the first and the last layer.
         bias: whether anything constant is added; without, f(a x) = a f(x) for a > 0 in evaluation.
-        activation: "relu" as published, "leaky_relu" or "gelu".
+        activation: "relu" as published, "leaky_relu", "prelu" or "gelu".
 
     Attributes:
         stride: windows may begin anywhere: 1.

@@ -24,7 +24,7 @@ def side(taps: int, dims: int) -> int:
     >>> side(25, 2), side(27, 3)
     (5, 3)
     """
-    length = round(float(taps) ** (1 / dims))
+    length: int = round(taps ** (1 / dims))
     if length**dims != taps or length % 2 == 0:
         raise OptionError(f"a kernel needs an odd length along each of {dims} axes; found {taps} taps")
     return length

@@ -25,7 +25,7 @@ class EncoderDecoder(nn.Module):
             the strided one.
         bias: whether convolutions add constants.
         gain: of the last layer's first weights.
-        activation: "relu", "leaky_relu" or "gelu".
+        activation: "relu", "leaky_relu", "prelu" or "gelu".
 
     Attributes:
         stride: the input's sides must be multiples of it.

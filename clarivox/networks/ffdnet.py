@@ -24,7 +24,7 @@ class Ffdnet(nn.Module):
         sigma: noise level in units of x that is taken where the call gives none; None builds a network without a map.
         norm: batch normalisation in all but the first and the last layer.
         bias: whether anything constant is added; without, f(a x, a sigma) = a f(x, sigma) for a > 0 in evaluation.
-        activation: "relu" as published, "leaky_relu" or "gelu".
+        activation: "relu" as published, "leaky_relu", "prelu" or "gelu".
 
     Attributes:
         stride: windows must begin at even voxels: 2.

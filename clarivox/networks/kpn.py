@@ -46,7 +46,7 @@ class Kpn(nn.Module):
         sigma: noise level in units of x that is taken where the call gives none; None builds a blind network.
         bias: whether convolutions add constants; without, kernels do not depend on the image's brightness, and a blind
             network has f(a x) = a f(x) for a > 0.
-        activation: "relu", "leaky_relu" or "gelu".
+        activation: "relu", "leaky_relu", "prelu" or "gelu".
 
     Attributes:
         stride: windows must begin at multiples of it; 16 for 5 levels, doubled by each Haar level.

@@ -15,7 +15,12 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
     3: nn.ConvTranspose3d,
 }
 _NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "gelu": nn.GELU,
+}
 
 
 class ScaleNorm(nn.Module):
@@ -81,7 +86,9 @@ def begin(layer: nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 def activation(name: str) -> nn.Module:
-    """ "relu", "leaky_relu" or "gelu"; with gelu f(a x) = a f(x) holds no longer, whatever the bias.
+    """The layer of a name: "relu", "leaky_relu", "prelu" (its slope is learned) or "gelu".
+
+    With gelu f(a x) = a f(x) holds no longer, whatever the bias.
 
     Raises:
         OptionError: another name.
@@ -92,15 +99,13 @@ def activation(name: str) -> nn.Module:
 
 
 def block(
-    spatial_dims: int, inputs: int, outputs: int, *, norm: bool, bias: bool, name: str = "relu", stride: int = 1
+    spatial_dims: int, inputs: int, outputs: int, *, norm: bool, bias: bool, name: str | None = "relu", stride: int = 1
 ) -> list[nn.Module]:
-    """A 3-wide convolution, normalisation where asked for (then it holds the constants), an activation."""
-    layers: list[nn.Module] = [
-        convolution(spatial_dims, inputs, outputs, stride=stride, bias=bias and not norm),
-    ]
+    """A 3-wide convolution, normalisation where asked for (then it holds the constants), an activation if named."""
+    layers: list[nn.Module] = [convolution(spatial_dims, inputs, outputs, stride=stride, bias=bias and not norm)]
     if norm:
         layers.append(_NORM[spatial_dims](outputs) if bias else ScaleNorm(outputs))
-    return [*layers, activation(name)]
+    return [*layers, activation(name)] if name else layers
 
 
 def aligned(reach: int, stride: int) -> int:

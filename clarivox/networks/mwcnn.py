@@ -27,7 +27,7 @@ class Mwcnn(nn.Module):
         convolutions: at each level, on the way down and as many on the way up; 2 or more.
         norm: batch normalisation in all layers but the last.
         bias: whether anything constant is added; without, f(a x) = a f(x) for a > 0 in evaluation.
-        activation: "relu" as published, "leaky_relu" or "gelu".
+        activation: "relu" as published, "leaky_relu", "prelu" or "gelu".
 
     Attributes:
         stride: windows must begin at multiples of it; 8 for 3 levels.

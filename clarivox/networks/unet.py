@@ -80,6 +80,9 @@ class RestorationUNet(nn.Module):
         Ronneberger et al., U-Net (2015); Zhang et al., DRUNet, arXiv 2008.13751; Mohan et al., bias-free networks,
         arXiv 1906.05478.
 
+    >>> from clarivox.networks.cost import cost
+    >>> cost(RestorationUNet)
+    Cost(layers=26, parameters=768256, kflop=89)
     >>> net = RestorationUNet(channels=(8, 16))
     >>> net(torch.zeros(1, 1, 13, 18)).shape, net.stride, net.halo
     (torch.Size([1, 1, 13, 18]), 4, 40)

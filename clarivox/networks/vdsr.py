@@ -22,7 +22,7 @@ class Vdsr(nn.Module):
         layers: convolutions, all 3 wide; 2 or more.
         features: channels between them.
         bias: whether convolutions add constants; without, f(a x) = a f(x) for a > 0.
-        activation: "relu" as published, "leaky_relu" or "gelu".
+        activation: "relu" as published, "leaky_relu", "prelu" or "gelu".
 
     Attributes:
         stride: windows may begin anywhere: 1.

@@ -15,6 +15,7 @@ from clarivox.networks.kpn import Kpn
 from clarivox.networks.mwcnn import Mwcnn
 from clarivox.networks.redcnn import Redcnn
 from clarivox.networks.srcnn import Srcnn
+from clarivox.networks.srgan import SrganGenerator
 from clarivox.networks.svd import SvdFilter
 from clarivox.networks.unet import RestorationUNet
 from clarivox.networks.vdsr import Vdsr
@@ -69,6 +70,9 @@ CASES = {
     "global-filter": Case(
         lambda: Kpn(2, 1, 5, (4, 8), 1, scope="global", weights="average", bias=False), 2, halo=False
     ),
+    "srgan-x2": Case(lambda: SrganGenerator(2, 2, 4, 5, skip=True, bias=False), 2, 2),
+    "srgan-x3": Case(lambda: SrganGenerator(3, 1, 4, bias=False), 2, 3),
+    "srgan-x4-biased": Case(lambda: SrganGenerator(4, 2, 4, norm=False), 2, 4, homogeneous=False),
     "svd-clip": Case(lambda: SvdFilter(frames=3), 3, learns=False, halo=False),
     "svd-frames": Case(lambda: SvdFilter(frames=99, alike=8, search=4), 3, learns=False, halo=False),
 }

@@ -48,5 +48,5 @@ def test_a_noise_level_is_a_number_one_for_each_image_or_a_map() -> None:
 def test_unknown_layers_are_refused() -> None:
     with pytest.raises(OptionError, match="found 4"):
         convolution(4, 1, 1)
-    with pytest.raises(OptionError, match="relu, leaky_relu, gelu"):
+    with pytest.raises(OptionError, match="relu, leaky_relu, prelu, gelu"):
         activation("swish")

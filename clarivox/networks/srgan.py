@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SRGAN generator. Trained against a discriminator it may invent texture, and its output must say so.
+
+The discriminator judges patches; it is MONAI's, which the training's configuration names directly:
+
+>>> from monai.networks.nets import PatchDiscriminator
+>>> judge = PatchDiscriminator(spatial_dims=2, channels=8, in_channels=1, num_layers_d=3)
+>>> judge(torch.zeros(2, 1, 64, 64))[-1].shape  # a verdict for each patch; the features before it come first
+torch.Size([2, 1, 6, 6])
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from clarivox.errors import OptionError
+from clarivox.networks.layers import activation, begin, block, convolution
+from clarivox.transforms.bicubic import bicubic
+
+
+class _Residual(nn.Sequential):
+    """x + two convolutions with an activation between them."""
+
+    def __init__(self, features: int, norm: bool, bias: bool) -> None:
+        first = block(2, features, features, norm=norm, bias=bias, name="prelu")
+        super().__init__(*first, *block(2, features, features, norm=norm, bias=bias, name=None))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x."""
+        change = x
+        for layer in self:
+            change = layer(change)
+        return torch.add(x, change)
+
+
+def steps(scale: int) -> list[int]:
+    """The twos and threes whose product is the scale.
+
+    Raises:
+        OptionError: there are other factors, or the scale is below 2.
+
+    >>> steps(4), steps(6)
+    ([2, 2], [2, 3])
+    """
+    found, rest = [], scale
+    for factor in (2, 3):
+        while rest > 1 and rest % factor == 0:
+            found.append(factor)
+            rest //= factor
+    if rest != 1 or not found:
+        raise OptionError(f"scale must be a product of twos and threes; found {scale}")
+    return found
+
+
+class SrganGenerator(nn.Module):
+    """Enlarges 2D images: residual blocks on the small grid, then pixel shuffles.
+
+    The published form (SRResNet, x4) has 16 blocks of 64 features between kernels of 9; about 1.5 M parameters are
+    quoted for colour images. Operations are for each pixel of the output.
+
+    Args:
+        scale: output pixels for each input pixel along X and Y, a product of twos and threes.
+        blocks: residual blocks of two convolutions.
+        features: channels.
+        kernel: length of the first and the last kernel, odd.
+        norm: batch normalisation in the blocks and after them.
+        skip: add the bicubic image to the result. The published form has no skip.
+        bias: whether anything constant is added; without, f(a x) = a f(x) for a > 0 in evaluation.
+
+    Attributes:
+        stride: windows may begin anywhere: 1.
+        halo: input pixels on each side that the result depends on; 40 as published.
+
+    Raises:
+        OptionError: an argument is out of range.
+
+    Source:
+        Ledig et al., Photo-realistic single image super-resolution using a generative adversarial network, CVPR 2017.
+
+    >>> from clarivox.networks.cost import cost
+    >>> cost(SrganGenerator, 1, 128, 128)
+    Cost(layers=37, parameters=1526612, kflop=255)
+    >>> SrganGenerator(scale=3, blocks=1, features=4)(torch.zeros(1, 1, 5, 8)).shape
+    torch.Size([1, 1, 15, 24])
+    """
+
+    def __init__(
+        self,
+        scale: int = 4,
+        blocks: int = 16,
+        features: int = 64,
+        kernel: int = 9,
+        norm: bool = True,
+        skip: bool = False,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if kernel % 2 == 0 or blocks < 1:
+            raise OptionError(f"kernel must be odd, and blocks 1 or more; found {kernel}, {blocks}")
+        factors = steps(scale)
+        self.scale, self.skip, self.stride = scale, skip, 1
+        reach = kernel // 2
+        for factor in reversed(factors):  # back through a shuffle and the convolution before it
+            reach = -(-reach // factor) + 1
+        self.halo = reach + 1 + 2 * blocks + kernel // 2
+        self.enter = nn.Sequential(convolution(2, 1, features, kernel, bias=bias), activation("prelu"))
+        self.body = nn.Sequential(
+            *[_Residual(features, norm, bias) for _ in range(blocks)],
+            *block(2, features, features, norm=norm, bias=bias, name=None),
+        )
+        enlarging: list[nn.Module] = []
+        for factor in factors:
+            widened = convolution(2, features, features * factor**2, bias=bias)
+            enlarging += [widened, nn.PixelShuffle(factor), activation("prelu")]
+        self.enlarge = nn.Sequential(*enlarging)
+        self.leave = convolution(2, features, 1, kernel, bias=bias)
+        begin(self.leave, 0.1 if skip else 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarges images.
+
+        Args:
+            x: shape (N, 1, X, Y), scaled so that the brightest values are near 1.
+
+        Returns:
+            Shape (N, 1, scale * X, scale * Y), on the same field of view.
+        """
+        features = self.enter(x)
+        detail: Tensor = self.leave(self.enlarge(torch.add(features, self.body(features))))
+        return detail + bicubic(x, [n * self.scale for n in x.shape[2:]]) if self.skip else detail
