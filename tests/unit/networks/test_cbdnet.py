@@ -11,7 +11,6 @@ from clarivox.receptive import Reach, probed
 
 
 def small() -> Cbdnet:
-    torch.manual_seed(0)
     return Cbdnet(2, (4, 8), (1, 2, 1), 4, 3, bias=False).eval().requires_grad_(False)
 
 
@@ -43,7 +42,6 @@ def test_the_reach_is_as_derived() -> None:
 
 
 def test_the_reach_of_a_u_net_with_three_levels_is_as_derived() -> None:
-    torch.manual_seed(0)
     network = EncoderDecoder(2, 1, 1, (2, 3, 4), (1, 2, 2, 1, 1))
     halo = -(-(network.reach + network.stride - 1) // network.stride) * network.stride
     found = probed(network, 2, Reach(halo, network.stride))

@@ -14,7 +14,6 @@ from clarivox.transforms.bicubic import bicubic
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_reach_is_as_derived(scale: int) -> None:
-    torch.manual_seed(0)
     network = SrganGenerator(scale, 1, 2, norm=False)
     found = probed(network, 2, Reach(network.halo, network.stride), scale=scale)
     assert network.halo - 1 <= found <= network.halo
@@ -27,7 +26,6 @@ def test_with_a_skip_the_bicubic_image_comes_through() -> None:
 
 
 def test_generator_and_patch_discriminator_learn_from_each_other() -> None:
-    torch.manual_seed(0)
     maker = SrganGenerator(2, 1, 4)
     judge = PatchDiscriminator(spatial_dims=2, channels=4, in_channels=1, num_layers_d=2)
     verdict = judge(maker(torch.rand(2, 1, 16, 16)))[-1]
