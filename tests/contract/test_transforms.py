@@ -15,6 +15,7 @@ from clarivox.transforms.clipped_gaussian import (
     RandClippedGaussianNoise,
 )
 from clarivox.transforms.gaussian import GaussianNoise, GaussianNoised, RandGaussianNoise
+from clarivox.transforms.hu_window import HUWindow, HUWindowd, RandHUWindow
 from clarivox.transforms.kspace_crop import KSpaceCrop, KSpaceCropd, RandKSpaceCrop
 from clarivox.transforms.log_compression import LogCompress, LogCompressd, LogExpand, LogExpandd
 from clarivox.transforms.low_dose_ct import LowDoseCT, LowDoseCTd, RandLowDoseCT
@@ -70,6 +71,9 @@ CASES = {
     "speckle": Case(Speckle(seed=3), Speckled(["image"], seed=3), RandSpeckle),
     "multiplicative-speckle": Case(
         MultiplicativeSpeckle(2, seed=3), MultiplicativeSpeckled(["image"], 2, seed=3), RandMultiplicativeSpeckle
+    ),
+    "hu-window": Case(
+        HUWindow(50, 400), HUWindowd(["image"], 50, 400), lambda: RandHUWindow((0, 100), (300, 500), clip=False)
     ),
     "log-compress": Case(LogCompress(40), LogCompressd(["image"], 40)),
     "log-expand": Case(LogExpand(40), LogExpandd(["image"], 40)),
