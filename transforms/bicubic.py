@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -38,10 +39,12 @@ def bicubic_matrix(size: int, new_size: int) -> Tensor:
     """
     step = size / new_size
     stretch = max(step, 1.0)
-    centres = (torch.arange(new_size, dtype=torch.float64) + 0.5) * step
-    samples = torch.arange(size, dtype=torch.float64) + 0.5
-    weights = _cubic((samples[None, :] - centres[:, None]) / stretch)
-    return (weights / weights.sum(dim=1, keepdim=True)).float()
+    # What is kept for later calls must not belong to the mode or the device of the first.
+    with torch.inference_mode(False), torch.device("cpu"):
+        centres = (torch.arange(new_size, dtype=torch.float64) + 0.5) * step
+        samples = torch.arange(size, dtype=torch.float64) + 0.5
+        weights = _cubic((samples[None, :] - centres[:, None]) / stretch)
+        return (weights / weights.sum(dim=1, keepdim=True)).float()
 
 
 def bicubic(image: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -54,10 +57,14 @@ def bicubic(image: Tensor, sizes: Sequence[int]) -> Tensor:
     >>> bicubic(torch.ones(1, 1, 6, 9), (12, 3)).shape
     torch.Size([1, 1, 12, 3])
     """
-    for axis, new_size in enumerate(sizes, start=image.ndim - len(sizes)):
-        if image.shape[axis] != new_size:
-            matrix = bicubic_matrix(image.shape[axis], new_size).to(image)
-            image = (image.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
+    kind = image.device.type
+    mixed = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    # A network adds its detail to this image: autocast would round it to three digits.
+    with torch.autocast(kind, enabled=False) if mixed else nullcontext():
+        for axis, new_size in enumerate(sizes, start=image.ndim - len(sizes)):
+            if image.shape[axis] != new_size:
+                matrix = bicubic_matrix(image.shape[axis], new_size).to(image)
+                image = (image.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
     return image
 
 

@@ -57,3 +57,21 @@ def test_each_axis_may_have_its_own_factor() -> None:
 def test_a_factor_of_zero_is_refused() -> None:
     with pytest.raises(OptionError, match="above 0"):
         BicubicResize(0)
+
+
+def test_a_first_call_in_inference_or_on_another_device_does_not_spoil_later_ones() -> None:
+    with torch.inference_mode():
+        bicubic(torch.rand(1, 1, 11, 13), (22, 26))
+    with torch.device("meta"):
+        bicubic(torch.rand(1, 1, 12, 14), (24, 28))
+    for sides in ((11, 13), (12, 14)):
+        image = torch.rand(1, 1, *sides, requires_grad=True)
+        bicubic(image, [2 * n for n in sides]).sum().backward()
+        assert image.grad is not None
+
+
+def test_autocast_does_not_round_the_image() -> None:
+    image = torch.rand(1, 1, 8, 8)
+    exact = bicubic(image, (16, 16))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(bicubic(image, (16, 16)), exact)
