@@ -17,7 +17,7 @@ class Burst:
     """Repeats a picture as frames that are shifted and turned about its middle; the first stays as it is.
 
     Frames are moved by cubic interpolation, and mirrored at the border. Noise that follows falls on each frame anew, so
-    `Burst` comes first; speckle that moves with the tissue is made before it.
+    `Burst` comes first. Speckle made before it moves with the tissue; made after it with `kept`, it also fades.
 
     Args:
         frames: how many, the first included; they become the channels.

@@ -40,9 +40,11 @@ class Speckle:
         axial_px: length of the pulse along depth, which is Y; full width at half maximum.
         lateral_px: width of the beam along X.
         range_db: decibels between black and white.
+        kept: correlation of the scatterers from one frame to the next, 0 to 1; frames lie along Z of a clip, or are the
+            channels of a burst. 0 gives each its own.
 
     Raises:
-        OptionError: a width or the range is not above 0.
+        OptionError: a width or the range is not above 0, or `kept` is not a share.
 
     Source:
         Wagner et al., Statistics of speckle in ultrasound B-scans, IEEE Trans Son Ultrason 30 (1983).
@@ -53,11 +55,20 @@ class Speckle:
     """
 
     def __init__(
-        self, seed: int = 0, *, axial_px: float = 2.5, lateral_px: float = 4.5, range_db: float = 55.0
+        self,
+        seed: int = 0,
+        *,
+        axial_px: float = 2.5,
+        lateral_px: float = 4.5,
+        range_db: float = 55.0,
+        kept: float = 0.0,
     ) -> None:
         if axial_px <= 0 or lateral_px <= 0:
             raise OptionError(f"the pulse's widths in pixels must be above 0; found {axial_px}, {lateral_px}")
+        if not 0 <= kept <= 1:
+            raise OptionError(f"what scatterers keep from frame to frame is a share, 0 to 1; found {kept}")
         self.seed, self.axial_px, self.lateral_px, self.range_db = seed, axial_px, lateral_px, range_db
+        self.kept = kept
         self.expand, self.compress = LogExpand(range_db), LogCompress(range_db)
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -65,20 +76,27 @@ class Speckle:
         return self.compress(self.envelope(image))
 
     def envelope(self, image: Tensor) -> Tensor:
-        """The speckled envelope before compression; frames along Z have scatterers of their own."""
+        """The speckled envelope before compression, shape of `image`."""
         amplitude = self.expand(image)
-        frames = amplitude[:, None] if image.ndim == 3 else amplitude.movedim(-1, 1)
-        shape = frames.shape
+        frames = amplitude[None] if image.ndim == 3 else amplitude.movedim(-1, 1)
         lateral, axial = point_spread(self.lateral_px).to(image.device), point_spread(self.axial_px).to(image.device)
         reach = (len(axial) // 2,) * 2 + (len(lateral) // 2,) * 2
-        padded = F.pad(frames.flatten(0, 1)[:, None], reach, mode="replicate")
-        generator = torch.Generator().manual_seed(self.seed)
-        scatterers = torch.randn(2, *padded.shape, generator=generator).to(image.device) / math.sqrt(2)
-        field = (scatterers * padded).flatten(0, 1)
+        padded = F.pad(frames, reach, mode="replicate")
+        field = (self._scatterers(padded.shape).to(image.device) * padded).flatten(0, 2)[:, None]
         field = F.conv2d(F.conv2d(field, lateral[None, None, :, None]), axial[None, None, None])
         # The mean of a Rayleigh envelope is 0.886 of its root mean square.
-        envelope = torch.hypot(*field.reshape(2, *shape)) / (math.sqrt(math.pi) / 2)
-        return envelope[:, 0] if image.ndim == 3 else envelope.movedim(1, -1)
+        envelope = torch.hypot(*field.reshape(2, *frames.shape)) / (math.sqrt(math.pi) / 2)
+        return envelope[0] if image.ndim == 3 else envelope.movedim(1, -1)
+
+    def _scatterers(self, shape: tuple[int, ...]) -> Tensor:
+        """Complex reflectivity of unit power, its two parts first: shape (2, channels, frames, X, Y)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        fresh = torch.randn(2, *shape, generator=generator) / math.sqrt(2)
+        if self.kept:
+            for frame in range(1, shape[1]):
+                fresh[:, :, frame] *= math.sqrt(1 - self.kept**2)
+                fresh[:, :, frame] += self.kept * fresh[:, :, frame - 1]
+        return fresh
 
 
 class Speckled(DictionaryTwin):
@@ -94,6 +112,7 @@ class RandSpeckle(RandomTwin):
         axial_px: shortest and longest pulse, drawn evenly between.
         lateral_px: narrowest and widest beam.
         range_db: smallest and largest range.
+        kept: least and most that scatterers keep from frame to frame.
         prob: chance that anything is done at all.
     """
 
@@ -102,12 +121,13 @@ class RandSpeckle(RandomTwin):
         axial_px: tuple[float, float] = (1.5, 4.0),
         lateral_px: tuple[float, float] = (3.0, 6.0),
         range_db: tuple[float, float] = (40.0, 60.0),
+        kept: tuple[float, float] = (0.0, 0.0),
         prob: float = 1.0,
     ) -> None:
         super().__init__(prob)
-        self.axial_px, self.lateral_px, self.range_db = axial_px, lateral_px, range_db
+        self.axial_px, self.lateral_px, self.range_db, self.kept = axial_px, lateral_px, range_db, kept
 
     def draw(self) -> Speckle:
         """The next scatterers."""
-        axial, lateral, range_db = (self.evenly(ends) for ends in (self.axial_px, self.lateral_px, self.range_db))
-        return Speckle(self.seed(), axial_px=axial, lateral_px=lateral, range_db=range_db)
+        axial, lateral, range_db, kept = map(self.evenly, (self.axial_px, self.lateral_px, self.range_db, self.kept))
+        return Speckle(self.seed(), axial_px=axial, lateral_px=lateral, range_db=range_db, kept=kept)

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from clarivox.errors import OptionError
-from clarivox.transforms.burst import Burst, RandBurst
+from clarivox.transforms.burst import Burst, Burstd, RandBurst
 from clarivox.transforms.gaussian import GaussianNoise
 from clarivox.transforms.hu_window import HUWindow, RandHUWindow, window
-from clarivox.transforms.respace import Respace
+from clarivox.transforms.respace import Respace, Respaced
 
 
 def blob(x: float, y: float, sides: tuple[int, int] = (48, 40)) -> torch.Tensor:
@@ -62,6 +62,13 @@ def test_a_change_on_the_new_grid_arrives_on_the_old_one() -> None:
     image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(1))
     respace = Respace((1.0, 1.0), (2.0, 2.0))
     assert torch.allclose(respace.back(respace(image) + 0.25, image), image + 0.25, atol=1e-5)
+
+
+def test_dictionary_twins_do_what_their_transforms_do() -> None:
+    image = blob(0, 0)
+    items = Burstd(["image"], 2, seed=3)(Respaced(["image"], (1, 1), (2, 2))({"image": image, "other": image}))
+    assert torch.equal(items["image"], Burst(2, seed=3)(Respace((1, 1), (2, 2))(image)))
+    assert items["other"] is image
 
 
 def test_the_field_of_view_stays() -> None:

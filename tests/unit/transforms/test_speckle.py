@@ -49,6 +49,17 @@ def test_frames_have_scatterers_of_their_own() -> None:
     assert abs(float(torch.corrcoef(clip.reshape(-1, 2).T)[0, 1])) < 0.3
 
 
+@pytest.mark.parametrize("shape", [(3, 128, 128), (1, 128, 128, 3)], ids=["burst", "clip"])
+def test_what_scatterers_keep_ties_a_frame_to_the_next(shape: tuple[int, ...]) -> None:
+    envelope = Speckle(seed=2, kept=0.9).envelope(torch.full(shape, 0.6))
+    frames = envelope if len(shape) == 3 else envelope[0].movedim(-1, 0)
+    correlation = torch.corrcoef(frames.flatten(1))
+    # Envelopes correlate by about the square of what their fields do.
+    assert float(correlation[0, 1]) == pytest.approx(0.81, abs=0.07)
+    assert float(correlation[0, 2]) == pytest.approx(0.66, abs=0.1)
+    assert float(frames[2].mean() / frames[2].std()) == pytest.approx(RAYLEIGH, rel=0.1)
+
+
 def test_a_pulse_has_the_width_that_it_says() -> None:
     pulse = point_spread(4.0)
     assert float(pulse[len(pulse) // 2 + 2] / pulse.max()) == pytest.approx(0.5)
@@ -80,6 +91,8 @@ def test_random_twins_stay_between_their_ends() -> None:
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(OptionError, match="widths"):
         Speckle(axial_px=0)
+    with pytest.raises(OptionError, match="share"):
+        Speckle(kept=1.5)
     with pytest.raises(OptionError, match="decibels"):
         LogCompress(0)
     with pytest.raises(OptionError, match="one look"):
