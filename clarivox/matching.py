@@ -72,11 +72,16 @@ def _mapping(volume: Volume, like: Volume) -> tuple[NDArray[np.float64], NDArray
     mapping = np.asarray(np.linalg.solve(volume.affine, like.affine), np.float64)
     if Axis.TIME in (volume.third_axis, like.third_axis):
         mapping[2] = mapping[:, 2] = [0, 0, 1, 0]
+    finer = _finer_picture(volume, like)
+    if finer:
+        mapping = np.diag([1 / finer, 1 / finer, 1.0, 1.0])
+        mapping[:2, 3] = (1 / finer - 1) / 2
     scale: NDArray[np.float64] = np.diag(mapping)[:3].astype(np.float64)
     shift: NDArray[np.float64] = mapping[:3, 3]
     far = scale * (np.array(like.shape[1:]) - 1) + shift
     turned = bool(np.abs(mapping[:3, :3] - np.diag(scale)).max() > 1e-3 * np.abs(scale).min() or (scale <= 0).any())
-    beyond = (shift < -1).any() or (far > np.array(volume.shape[1:])).any()
+    # Two pictures of other sizes have no common place: without a spacing, one would be taken for a corner of the other.
+    beyond = finer == 0 or (shift < -1).any() or bool((far > np.array(volume.shape[1:])).any())
     if turned or beyond:
         raise GeometryError(
             f"the images must show one place in one orientation; found grids of {volume.shape[1:]} and "
@@ -84,6 +89,15 @@ def _mapping(volume: Volume, like: Volume) -> tuple[NDArray[np.float64], NDArray
             code="different_grids",
         )
     return scale, shift
+
+
+def _finer_picture(volume: Volume, like: Volume) -> int | None:
+    """How many times finer `like` is, 0 if it is not; None unless both are picture files, which have no spacing."""
+    if not all(one.source and one.source.format == "image" for one in (volume, like)):
+        return None
+    (_, x, y, z), (_, wide, high, deep) = volume.shape, like.shape
+    whole = wide % x == 0 and high % y == 0 and wide // x == high // y and z == deep
+    return wide // x if whole else 0
 
 
 def _along(values: NDArray[np.float32], axis: int, places: NDArray[np.float64]) -> NDArray[np.float32]:

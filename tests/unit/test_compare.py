@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from clarivox import phantoms
+from clarivox import io, phantoms
 from clarivox.compare import CT_WINDOW, compare, spread
 from clarivox.errors import GeometryError, OptionError, RegionError
 from clarivox.matching import matched, picture
@@ -159,3 +159,15 @@ def test_what_is_no_finite_number_does_not_spoil_the_figures():
 def test_small_volumes_have_the_figures_that_can_be_taken(shape):
     volume = Volume(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), np.eye(4))
     assert by_name(compare(volume, volume))["MAE"].after == 0
+
+
+def test_an_enlarged_picture_is_compared_although_no_picture_says_its_spacing(tmp_path):
+    coarse, truth = phantoms.cxr(size=64, shrink=2)
+    read = [
+        io.read(io.write(one, tmp_path / f"{name}.png", as_="png").files[0])
+        for one, name in ((coarse, "coarse"), (truth, "fine"))
+    ]
+    found = by_name(compare(*read))
+    assert found["PSNR"].after == pytest.approx(by_name(compare(coarse, truth))["PSNR"].after, rel=1e-6)
+    with pytest.raises(GeometryError, match="lie apart"):
+        compare(read[1], read[0])
