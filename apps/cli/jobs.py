@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clarivox.errors import ClarivoxError, OutputError
+from clarivox.errors import ClarivoxError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from clarivox.io.dispatch import Unreadable
@@ -142,10 +142,16 @@ def check_forms(planned: Sequence[Job], form: str | None, *, like: bool) -> None
     """Refuse before any work a format that cannot be written so.
 
     Raises:
+        OptionError: a series to be like is named where no DICOM is made of another format.
         OutputError: DICOM is asked of what is no DICOM without a series to be like (code needs_like), or the name
             says another format than the one that is asked for (code bad_name).
     """
     for job in planned:
+        if like and (form != "dicom" or job.info.format == "dicom"):
+            raise OptionError(
+                f"--like is for other formats with --as dicom; {label(job)!r} "
+                + ("has DICOM headers of its own" if job.info.format == "dicom" else "is not written as DICOM")
+            )
         if form == "dicom" and job.info.format not in ("", "dicom") and not like:
             raise OutputError(
                 f"a DICOM series needs headers, and {label(job)!r} is not DICOM; name a series to be like (--like)",

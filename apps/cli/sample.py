@@ -42,7 +42,7 @@ def sample(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
     seed: Annotated[int, typer.Option(help="Another seed gives other noise.", min=0)] = 0,
     size: Annotated[int | None, typer.Option(help="Columns and rows; by default 256, or 512 for cxr.")] = None,
-    slices: Annotated[int | None, typer.Option(help="Slices, or frames of the ultrasound clip.")] = None,
+    slices: Annotated[int | None, typer.Option(help="Slices, or frames of the ultrasound clip.", min=1)] = None,
     form: Annotated[Form, typer.Option("--format", help="What to write.")] = Form.DICOM,
     shrink: Annotated[int, typer.Option(help="cxr: how much coarser the image is than its truth, 1 to 4.")] = 2,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,

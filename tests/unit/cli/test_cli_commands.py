@@ -134,6 +134,7 @@ def test_samples_come_in_other_formats(tmp_path, form):
 
 def test_an_impossible_sample_is_a_usage_error(tmp_path):
     assert call("sample", "ct", "-o", tmp_path, "--size", 4).exit_code == 2
+    assert call("sample", "ct", "-o", tmp_path, "--slices", 0).exit_code == 2
 
 
 def test_doctor_finds_this_installation_fine():

@@ -214,6 +214,7 @@ def test_an_error_of_one_of_several_says_which(scan, tmp_path):
     [
         (("--as", "dicom"), "needs_like"),
         (("--as", "nrrd"), "bad_name"),
+        (("--like", "series"), "bad_option"),
         (("--strength", "2"), "bad_option"),
         (("--device", "cuda:99"), "no_device"),
     ],
