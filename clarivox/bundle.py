@@ -18,7 +18,8 @@ from clarivox.errors import BundleError, OptionError
 if TYPE_CHECKING:
     import torch
 
-    from clarivox.passes import Piece, Run
+    from clarivox.engines import OpenVino
+    from clarivox.passes import Piece, Predictor, Run
     from clarivox.prepare import Items, Prepared, PrepareVolume
     from clarivox.volume import Volume
     from clarivox.windows import Windows
@@ -176,6 +177,8 @@ class Bundle:
     network: torch.nn.Module
     preparing: PrepareVolume
     windows: Windows
+    _converted: dict[int, OpenVino | str] = field(init=False, repr=False, default_factory=dict)
+    """By the number of threads: the network for OpenVINO, or why it cannot be converted."""
 
     @property
     def scale(self) -> tuple[int, int, int]:
@@ -186,16 +189,35 @@ class Bundle:
     @property
     def bytes(self) -> int:
         """Memory that the network's numbers take."""
-        return sum(t.nbytes for t in [*self.network.parameters(), *self.network.buffers()])
+        once = sum(t.nbytes for t in [*self.network.parameters(), *self.network.buffers()])
+        return once * (1 + len(self._converted))
 
     def prepare(self, volume: Volume) -> Prepared:
         """The volume as the network sees it, read lazily."""
         prepared: Prepared = self.preparing(volume)
         return prepared
 
-    def infer(self, items: Items, run: Run) -> Iterator[Piece]:
-        """Finished pieces of the network's output, as they come."""
-        return self.windows.pieces(items, self.network, run)
+    def infer(self, items: Items, run: Run, network: Predictor | None = None) -> Iterator[Piece]:
+        """Finished pieces of the output of the network, or of what stands for it, as they come."""
+        return self.windows.pieces(items, network or self.network, run)
+
+    def for_openvino(self) -> OpenVino | str:
+        """The network for OpenVINO, converted on the first call; in words why not, where that is not possible."""
+        import torch
+
+        from clarivox.engines import OpenVino
+
+        if not self.info.weights:
+            return "its network has no weights"
+        threads = torch.get_num_threads()
+        if threads not in self._converted:
+            sides = tuple(side * max(1, -(-16 // side)) for side in self.windows.stride)
+            try:
+                converted = OpenVino(self.network.cpu(), 2 * self.windows.neighbours + 1, sides)
+                self._converted[threads] = converted
+            except BundleError as cause:
+                self._converted[threads] = str(cause)
+        return self._converted[threads]
 
 
 def assemble(folder: Path, parts: Mapping[str, Any], options: Mapping[str, Any]) -> Bundle:

@@ -24,6 +24,7 @@ def enhance(
     bundle: Bundle | str | Path,
     *,
     device: str = "auto",
+    engine: str = "torch",
     strength: float = 1.0,
     allow_uneven: bool = False,
     force: bool = False,
@@ -36,6 +37,7 @@ def enhance(
         volume: what to enhance; never changed.
         bundle: a loaded bundle, or the name or folder of one.
         device: auto, cpu, cuda, cuda:N or mps.
+        engine: torch or openvino, on the CPU; a network that OpenVINO cannot run is run by torch, with a note.
         strength: share of the change to apply, 0 to 1; 0 gives back every voxel bit for bit.
         allow_uneven: let a 2D bundle treat slices of a series with missing slices, or without a common stack.
         force: run although the bundle does not declare the volume's modality; the result says so.
@@ -48,7 +50,7 @@ def enhance(
     Raises:
         ModalityError: the bundle does not declare this kind of image.
         GeometryError: the slices do not lie as the bundle needs them.
-        OptionError: `strength` or `device` is out of range.
+        OptionError: `strength`, `device` or `engine` is out of range, or OpenVINO is not installed.
         CapacityError: the smallest window fits no device.
         CancelledError: `progress` returned False.
 
@@ -60,23 +62,29 @@ def enhance(
     """
     from clarivox import restore
     from clarivox.devices import chosen, fallbacks, planned
+    from clarivox.engines import place_for
     from clarivox.prepare import Items
 
     started = time.monotonic()
     loaded = bundle if isinstance(bundle, Bundle) else bundles.load(bundle)
     info = loaded.info
-    check_request(info, strength, device)
+    check_request(info, strength, device, engine)
+    places = fallbacks(chosen(place_for(engine, device)))
     notes = check_kind(volume, loaded, force) + check_slices(volume, loaded, allow_uneven)
     prepared = loaded.prepare(volume)
     items = Items(prepared, info.spatial_dims, loaded.windows.neighbours, info.clip)
     c, x, y, z = volume.shape
     finer = (c, x * loaded.scale[0], y * loaded.scale[1], z * loaded.scale[2])
     array = restore.room(finer, volume.array.dtype, memory_limit_bytes)
-    for place in fallbacks(chosen(device)):
+    network = loaded.for_openvino() if engine == "openvino" else None
+    if isinstance(network, str):
+        notes += (f"run by torch, not OpenVINO: {network}",)
+        network, engine = None, "torch"
+    for place in places:
         run, tally = planned(loaded.network.to(place), loaded.windows, place, memory_limit_bytes), restore.Tally()
         run.on_window = Meter("enhance", 1.0, progress).advance
         try:
-            pieces = loaded.infer(items, run)
+            pieces = loaded.infer(items, run, network)
             if info.grid == "scaled":
                 restore.rescaled(pieces, items, loaded.scale, tally, array)
             else:
@@ -97,6 +105,7 @@ def enhance(
         strength=strength,
         scale=tuple(float(n) for n in loaded.scale),  # type: ignore[arg-type]
         device=str(place),
+        engine=engine,
         seconds=time.monotonic() - started,
         windows=run.windows,
         redundancy=run.computed / voxels,
@@ -109,20 +118,22 @@ def enhance(
     return volume.replace(array=array, provenance=provenance)
 
 
-def check_request(info: BundleInfo, strength: float, device: str) -> None:
+def check_request(info: BundleInfo, strength: float, device: str, engine: str = "torch") -> None:
     """Refuse what no volume could mend, before one is read.
 
     Raises:
-        OptionError: `strength` or `device` is out of range.
+        OptionError: `strength`, `device` or `engine` is out of range, or OpenVINO is not installed.
     """
     from clarivox.devices import chosen
+    from clarivox.engines import place_for
 
     if not 0 <= strength <= 1:
         raise OptionError(f"strength must be between 0 and 1; found {strength}")
     if info.grid == "scaled" and strength != 1:
         raise OptionError(f"bundle {info.name} changes the grid, so strength must be 1; found {strength}")
-    if device != "auto":
-        chosen(device)
+    place = place_for(engine, device)
+    if place != "auto":
+        chosen(place)
 
 
 def check_kind(volume: Volume, bundle: Bundle, force: bool) -> tuple[str, ...]:

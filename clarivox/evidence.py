@@ -331,6 +331,7 @@ def _parameters(after: Volume) -> str:
         "strength": f"{made.strength:g}",
         **{f"option {name}": str(value) for name, value in made.options.items()},
         "device": made.device,
+        "engine": made.engine,
         "run time": f"{made.seconds:.2f} s",
         "windows": f"{made.windows}, {made.redundancy:.2f} voxels computed for each",
         "clipped voxels": str(made.clipped_voxels),

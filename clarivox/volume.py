@@ -102,6 +102,8 @@ class Provenance:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Output voxels for each input voxel along X, Y, Z."""
     device: str = "cpu"
+    engine: str = "torch"
+    """What ran the network: torch or openvino, which rounds otherwise."""
     seconds: float = 0.0
     windows: int = 0
     redundancy: float = 1.0

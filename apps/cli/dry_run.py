@@ -43,13 +43,14 @@ def _one(volume: Volume, wish: Wish) -> list[str]:
         ClarivoxError: the bundle does not take the volume.
     """
     from clarivox.devices import chosen, planned
+    from clarivox.engines import place_for
     from clarivox.enhance import check_kind, check_slices
     from clarivox.prepare import Items
 
     bundle = wish.bundle
     notes = check_kind(volume, bundle, wish.force) + check_slices(volume, bundle, wish.allow_uneven)
     items = Items(bundle.prepare(volume), bundle.info.spatial_dims, bundle.windows.neighbours, bundle.info.clip)
-    place = chosen(wish.device)
+    place = chosen(place_for(wish.engine, wish.device))
     run = planned(bundle.network, bundle.windows, place)
     windows = len(items) * _windows(items.shape, wish, run.limit)
     return [str(place), str(windows), _about(volume, wish), "\n".join((*volume.notes, *notes))]
@@ -80,7 +81,7 @@ def _about(volume: Volume, wish: Wish) -> str:
     seconds = []
     for _ in range(2):
         started = time.perf_counter()
-        enhance(trial, wish.bundle, device=wish.device, allow_uneven=True, force=True)
+        enhance(trial, wish.bundle, device=wish.device, engine=wish.engine, allow_uneven=True, force=True)
         seconds.append(time.perf_counter() - started)
     total = min(seconds) * math.ceil(depth / count)
     return f"{total:.1f} s" if total < 60 else f"{total / 60:.1f} min"

@@ -35,6 +35,13 @@ class Form(StrEnum):
     TIFF = "tiff"
 
 
+class Engine(StrEnum):
+    """What runs the network."""
+
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
 class Compress(StrEnum):
     """How DICOM pixels are packed."""
 
@@ -48,6 +55,7 @@ class Wish:
     bundle: Bundle
     strength: float
     device: str
+    engine: str
     form: str | None
     like: Path | None
     report: bool
@@ -71,6 +79,7 @@ def enhance(
     ] = None,
     strength: Annotated[float, typer.Option(help="Share of the change to apply, 0 to 1.")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    engine: Annotated[Engine, typer.Option(help="What runs the network; openvino on a CPU only.")] = Engine.TORCH,
     form: Annotated[Form | None, typer.Option("--as", help="Format to write; the source's by default.")] = None,
     like: Annotated[
         Path | None, typer.Option(help="DICOM series whose headers to use, from NIfTI or NRRD to DICOM.")
@@ -95,7 +104,7 @@ def enhance(
 
     chosen = find(bundle)
     values = chosen.checked(parsed(options or []))
-    check_request(chosen, strength, device)
+    check_request(chosen, strength, device, engine)
     infos = io.scan(source)
     planned = jobs.plan(infos, output, form)
     jobs.check_forms(planned, form, like=like is not None)
@@ -105,7 +114,7 @@ def enhance(
         jobs.check_free([*(job.target for job in planned), *pages, *([table] if len(planned) > 1 else [])])
     loaded = load(chosen.folder, **values)
     kept = tuple(keep_private or ())
-    wish = Wish(loaded, strength, device, form, like, report, overwrite, allow_uneven, force, compress, kept)
+    wish = Wish(loaded, strength, device, engine, form, like, report, overwrite, allow_uneven, force, compress, kept)
     if dry_run:
         from clarivox.cli.dry_run import foretell
 
@@ -190,6 +199,7 @@ def run_one(job: jobs.Job, volume: Volume, wish: Wish, progress: Progress) -> jo
         volume,
         wish.bundle,
         device=wish.device,
+        engine=wish.engine,
         strength=wish.strength,
         allow_uneven=wish.allow_uneven,
         force=wish.force,

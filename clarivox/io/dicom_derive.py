@@ -219,8 +219,9 @@ class Derivation:
 
 
 def key_of(run: Provenance) -> tuple[Any, ...]:
-    """What identifiers depend on: what was run, and not where or how long."""
-    return (run.bundle, run.version, run.digest, run.task, run.options, run.strength, run.scale, run.forced)
+    """What identifiers depend on: what was run, and not where or how long; engines round differently."""
+    what = (run.bundle, run.version, run.digest, run.task, run.options, run.strength, run.scale, run.forced)
+    return what if run.engine == "torch" else (*what, run.engine)
 
 
 def software_versions(run: Provenance) -> list[str]:
@@ -245,6 +246,8 @@ def sentence(run: Provenance) -> str:
         done += ", " + json.dumps(run.options, sort_keys=True, default=str)
     if run.scale != (1.0, 1.0, 1.0):
         done += ", scale " + "x".join(f"{factor:g}" for factor in run.scale)
+    if run.engine != "torch":
+        done += f", engine {run.engine}"
     if run.clipped_voxels:
         done += f"; {run.clipped_voxels} voxels clipped"
     if run.forced:

@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "tiling": [],
     "memory": [],
     "gpu": [],
+    "engine": ["--rounds", "5"],
     "mr_denoise": ["--slices", "2"],
     "cxr_superres": [],
     "dose_law": ["--repeats", "16"],

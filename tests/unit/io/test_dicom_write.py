@@ -57,6 +57,7 @@ def test_where_and_how_long_it_ran_changes_no_byte(ct: Volume, tmp_path: Path) -
         {"options": {"rank": 3}},
         {"bundle": "x"},
         {"forced": True},
+        {"engine": "openvino"},
     ],
 )
 def test_whatever_changes_the_result_changes_the_identifiers(
