@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from clarivox.errors import OptionError
+from clarivox.errors import OptionError, RegionError
 from clarivox.transforms.projection import Beam, Kernel, project, reconstruct
 from clarivox.transforms.twins import DictionaryTwin, RandomTwin
 
@@ -20,6 +20,8 @@ HU_RANGE = (-1000.0, 2000.0)
 PADDING_HU = -1024.0
 """Values under this are no tissue but the scanner's padding, and are kept."""
 SLICES_AT_ONCE = 16
+SOFT_HU = (-100.0, 200.0)
+"""Where noise is compared."""
 
 
 class LowDoseCT:
@@ -35,7 +37,8 @@ class LowDoseCT:
     Args:
         dose: fraction of the full dose, above 0, at most 1.
         seed: the same seed gives the same noise for the same picture on the same kind of device.
-        photons: counts of each ray without a patient at full dose.
+        photons: counts of each ray without a patient at full dose; for a scan with noise those that its noise speaks
+            of, see `matching_photons`.
         electronic: standard deviation of the detector's own noise, in counts.
         clean: True where the picture has no noise; the photon noise of the full dose is then added too.
         beam: the scan.
@@ -150,3 +153,36 @@ class RandLowDoseCT(RandomTwin):
             beam=self.beam,
             kernel=self.kernels[int(self.R.randint(len(self.kernels)))],
         )
+
+
+def matching_photons(
+    image: Tensor,
+    sigma_hu: float,
+    beam: Beam = Beam(),  # noqa: B008 (frozen)
+    kernel: Kernel = "hann",
+) -> float:
+    """The `photons` at which a simulated scan of this picture has the noise that was measured in it.
+
+    Args:
+        image: in HU, shape (C, X, Y) or (C, X, Y, Z).
+        sigma_hu: standard deviation of the noise in the picture's soft tissue, above 0.
+        beam: of the simulation.
+        kernel: of the simulation; one like the scanner's, as a smoother one needs fewer photons for the same noise.
+
+    Raises:
+        OptionError: the noise is not above 0.
+        RegionError: the picture has no soft tissue.
+
+    >>> water, beam = torch.zeros(1, 48, 48), Beam(pixel_mm=4.0, views=60)
+    >>> photons = matching_photons(water, 12.0, beam)
+    >>> 10 < float(LowDoseCT(1.0, 5, photons=photons, clean=True, beam=beam).change(water).std()) < 14
+    True
+    """
+    if sigma_hu <= 0:
+        raise OptionError(f"the noise to match must be above 0 HU; found {sigma_hu}")
+    soft = (image > SOFT_HU[0]) & (image < SOFT_HU[1])
+    if not bool(soft.any()):
+        raise RegionError(f"noise is matched in soft tissue, {SOFT_HU[0]} to {SOFT_HU[1]} HU; the picture has none")
+    trial = 1e6
+    simulated = LowDoseCT(1.0, photons=trial, electronic=0.0, clean=True, beam=beam, kernel=kernel).change(image)
+    return trial * float(simulated[soft].std() / sigma_hu) ** 2

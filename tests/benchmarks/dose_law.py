@@ -39,8 +39,8 @@ def disc() -> tuple[Tensor, Tensor]:
 
 def noise(dose: float, beam: Beam, repeats: int) -> Tensor:
     """The noise of repeated scans, shape (repeats, SIDE, SIDE), in HU."""
-    water = disc()[0]
-    return torch.cat([LowDoseCT(dose, seed, clean=True, beam=beam).change(water) for seed in range(repeats)])
+    slices = disc()[0][..., None].expand(-1, -1, -1, repeats)
+    return LowDoseCT(dose, seed=1, clean=True, beam=beam).change(slices)[0].movedim(-1, 0)
 
 
 def sigma(scans: Tensor, region: Tensor) -> float:

@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
-from clarivox.errors import OptionError
-from clarivox.transforms.low_dose_ct import LowDoseCT, RandLowDoseCT
+from clarivox.errors import OptionError, RegionError
+from clarivox.transforms.low_dose_ct import LowDoseCT, RandLowDoseCT, matching_photons
 from clarivox.transforms.projection import Beam
 
 BEAM = Beam(pixel_mm=4.0, views=60)
@@ -16,16 +16,18 @@ def water(side: int = 64, radius: float = 25.0) -> torch.Tensor:
     return torch.where(torch.hypot(line[:, None], line[None]) < radius, 0.0, -1000.0)[None]
 
 
+def scans(count: int = 16) -> torch.Tensor:
+    """The same slice many times: each gets noise of its own."""
+    return water()[..., None].expand(-1, -1, -1, count)
+
+
 def middle(change: torch.Tensor) -> torch.Tensor:
-    return change[..., 20:44, 20:44]
+    return change[:, 20:44, 20:44]
 
 
 def sigma(dose: float, *, clean: bool = True, electronic: float = 0.0, photons: float = 1e6) -> float:
-    scan = [
-        LowDoseCT(dose, seed, clean=clean, electronic=electronic, photons=photons, beam=BEAM).change(water())
-        for seed in range(16)
-    ]
-    return float(middle(torch.stack(scan)).std())
+    scan = LowDoseCT(dose, 1, clean=clean, electronic=electronic, photons=photons, beam=BEAM)
+    return float(middle(scan.change(scans())).std())
 
 
 def test_a_tenth_of_the_dose_has_the_root_of_ten_times_the_noise() -> None:
@@ -42,9 +44,9 @@ def test_a_noisy_scan_at_its_own_dose_is_left_alone() -> None:
 
 
 def test_noise_is_strongest_in_the_middle_and_correlated() -> None:
-    change = torch.stack([LowDoseCT(0.1, seed, clean=True, beam=BEAM).change(water()) for seed in range(4)])
-    assert float(middle(change).std()) > 1.2 * float(change[..., 26:38, 8:14].std())
-    assert float(torch.corrcoef(torch.stack((change[..., 1:].flatten(), change[..., :-1].flatten())))[0, 1]) > 0.3
+    change = LowDoseCT(0.1, 1, clean=True, beam=BEAM).change(scans(8))
+    assert float(middle(change).std()) > 1.2 * float(change[:, 26:38, 8:14].std())
+    assert float(torch.corrcoef(torch.stack((change[:, 1:].flatten(), change[:, :-1].flatten())))[0, 1]) > 0.3
 
 
 def test_electronic_noise_tells_where_few_photons_arrive() -> None:
@@ -67,7 +69,7 @@ def test_padding_of_the_scanner_is_kept() -> None:
 
 
 def test_slices_of_a_volume_get_noise_of_their_own() -> None:
-    noise = LowDoseCT(0.1, seed=1, beam=BEAM).change(water()[..., None].expand(-1, -1, -1, 2))
+    noise = LowDoseCT(0.1, seed=1, beam=BEAM).change(scans(2))
     assert noise.shape == (1, 64, 64, 2)
     assert not torch.allclose(noise[..., 0], noise[..., 1])
 
@@ -78,6 +80,19 @@ def test_random_doses_stay_between_their_ends_and_kernels_are_drawn() -> None:
     drawn = [transform.draw() for _ in range(30)]
     assert all(0.1 <= scan.dose <= 0.5 for scan in drawn)
     assert {scan.kernel for scan in drawn} == {"ramp", "hann"}
+
+
+def test_matched_photons_give_the_noise_that_was_measured() -> None:
+    photons = matching_photons(water(), 8.0, BEAM)
+    scan = LowDoseCT(1.0, 2, photons=photons, electronic=0, clean=True, beam=BEAM)
+    assert float(scan.change(scans(4))[scans(4) > -1].std()) == pytest.approx(8.0, rel=0.05)
+
+
+def test_nothing_is_matched_without_noise_or_tissue() -> None:
+    with pytest.raises(OptionError, match="above 0 HU"):
+        matching_photons(water(), 0.0, BEAM)
+    with pytest.raises(RegionError, match="soft tissue"):
+        matching_photons(torch.full((1, 8, 8), -1000.0), 8.0, BEAM)
 
 
 @pytest.mark.parametrize("dose", [0, 1.5])
