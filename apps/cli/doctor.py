@@ -86,7 +86,7 @@ def _devices() -> list[Finding]:
     if not torch.cuda.is_available():
         built = torch.version.cuda
         why = "no GPU is seen; look at nvidia-smi" if built else "this torch is built for the CPU"
-        mend = "" if built else "pip install torch --index-url https://download.pytorch.org/whl/cu128"
+        mend = "" if built else "run the line that pytorch.org, Get started, shows for your CUDA"
         findings.append(Finding("CUDA", why, fine=False, needed=False, mend=mend))
     if torch.backends.mps.is_available():
         findings.append(Finding("mps", "Apple GPU"))
