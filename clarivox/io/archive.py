@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from clarivox.errors import FormatError, LimitError, TruncatedError
+from clarivox.errors import CapacityError, FormatError, LimitError, TruncatedError
+from clarivox.io.atomic import NO_ROOM
 from clarivox.io.limits import Limits
 
 CHUNK = 1 << 20
@@ -42,6 +43,7 @@ def extracted(path: str | Path, limits: Limits | None = None) -> Iterator[Path]:
             leads out of the folder.
         LimitError: too many entries, or unpacked too large, or packed more tightly than real images are.
         TruncatedError: an entry ends too early.
+        CapacityError: the disk is full.
     """
     limits = limits or Limits()
     with tempfile.TemporaryDirectory(prefix="clarivox-zip-") as folder:
@@ -106,6 +108,8 @@ def _unpack_entry(
                 _check_total(before + count, packed, limits)
                 file.write(chunk)
     except ZIP_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise CapacityError("no room to unpack the zip; free disk space and run again", code="disk_full") from error
         raise TruncatedError("an entry of the zip is damaged or ends too early; pack it again") from error
     return count
 

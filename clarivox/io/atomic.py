@@ -23,7 +23,8 @@ from clarivox.errors import CapacityError, OutputError
 _HERE, _RENAME_EXCHANGE = -100, 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux."""
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of the system that say so: disk, quota or largest file."""
 
 
 @contextmanager
@@ -173,7 +174,7 @@ def _disk_errors(final: Path) -> Iterator[None]:
         if error.errno is None:  # raised by a library in our place, not by the system
             raise
         reason = errno.errorcode.get(error.errno, "error")
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise CapacityError(
                 f"no room to write {final.name!r} ({reason}); free disk space and run again", code="disk_full"
             ) from error

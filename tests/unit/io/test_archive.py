@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Zip archives unpack to plain files in a private folder, or are refused by name."""
 
+import resource
 import stat
 import struct
 import zipfile
@@ -95,3 +96,13 @@ def test_an_encrypted_zip_is_named_so(tmp_path: Path) -> None:
     data[data.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(bytes(data))
     assert code_of(path) == "encrypted_zip"
+
+
+def test_a_full_disk_is_not_called_damage(tmp_path: Path) -> None:
+    path = packed(tmp_path, {"a.bin": bytes(range(256)) * 64})
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
+    try:
+        assert code_of(path) == "disk_full"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
