@@ -11,7 +11,7 @@ import torch
 
 from clarivox.tiles import Box
 
-CPU_BUDGET = 2**29
+CPU_BUDGET = 5 * 2**27
 """Bytes for one window on a CPU; larger windows gain little (tests.benchmarks.tiling), smaller ones repeat more."""
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
