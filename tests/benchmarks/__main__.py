@@ -18,7 +18,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "read_dicom": ["--repeats", "3"],
     "write_dicom": ["--slices", "100"],
     "write_nifti": ["--size", "256"],
-    "tiling": [],
+    "tiling": ["--slack", "1.15"],
     "memory": [],
     "gpu": [],
     "engine": ["--rounds", "5"],

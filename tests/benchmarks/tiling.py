@@ -111,7 +111,7 @@ def monai_usual(shape: tuple[int, ...]) -> Iterator[None]:
     yield from passes(lambda: sliding_window_inference(x, (64,) * 3, 4, network, 0.5, "gaussian"))
 
 
-def speed(shape: tuple[int, ...], rounds: int) -> tuple[list[dict[str, Any]], list[Gate]]:
+def speed(shape: tuple[int, ...], rounds: int, slack: float = 1.0) -> tuple[list[dict[str, Any]], list[Gate]]:
     """Time of ours, of the whole pass, and of MONAI at its best and at its usual settings."""
     targets = {"clarivox": clarivox_tiles, WHOLE: whole_pass, BEST: monai_best, USUAL: monai_usual}
     names = {name: f"tests.benchmarks.tiling:{target.__name__}" for name, target in targets.items()}
@@ -122,7 +122,9 @@ def speed(shape: tuple[int, ...], rounds: int) -> tuple[list[dict[str, Any]], li
         for name, run in found.items()
     ]
     limits = {USUAL: 0.20, BEST: 0.85, WHOLE: 1.2}
-    gates = [gate(f"CPU time over {k}", own / found[k].cpu_s, at_most=limit, unit="") for k, limit in limits.items()]
+    gates = [
+        gate(f"CPU time over {k}", own / found[k].cpu_s, at_most=limit * slack, unit="") for k, limit in limits.items()
+    ]
     with torch.inference_mode():
         (network, x), (other, laid) = network_and_input(shape), network_and_input(shape, channels_last=True)
         whole = other(laid)
@@ -171,9 +173,10 @@ def main() -> int:
     parser = options(__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=(256, 256, 64))
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--slack", type=float, default=1.0, help="times the limits of CPU time, for a noisy machine")
     chosen = parser.parse_args()
     torch.set_num_threads(2)
-    fast, gates = speed(tuple(chosen.shape), chosen.rounds)
+    fast, gates = speed(tuple(chosen.shape), chosen.rounds, chosen.slack)
     same, more = exactness()
     shares = redundancy()
     for rows in (same, shares):
