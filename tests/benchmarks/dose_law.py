@@ -9,17 +9,14 @@ middle noisier than the edge. The dose of 10 % is thinned from the counts of a f
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from clarivox.transforms.low_dose_ct import LowDoseCT
 from clarivox.transforms.projection import Beam
+from tests.benchmarks.measure import gate, options, report
 
 SIDE, FIELD_MM, WATER_MM = 128, 256.0, 200.0
 """Pixels, field of view and diameter of the disc; the real phantom is as large."""
@@ -65,28 +62,22 @@ def figures(beam: Beam, repeats: int) -> dict[str, float]:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Print the figures; 1 where one misses its gate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--repeats", type=int, default=24, help="scans of each dose")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    options = parser.parse_args(arguments)
-    print(f"water, {WATER_MM:.0f} mm, {options.repeats} scans of each dose; the law: ratio {math.sqrt(10):.3f}")
-    found: dict[str, Any] = {}
-    failed = False
-    for name, beam in BEAMS.items():
-        found[name] = row = figures(beam, options.repeats)
-        off = row["ratio"] / math.sqrt(10) - 1
-        good = abs(off) <= GATE and row["lag_1"] > 0.3 and row["centre_to_edge"] > 1
-        failed |= not good
-        print(
-            f"{name:9} sigma {row['sigma_10_hu']:5.1f} HU at 10 %, {row['sigma_100_hu']:5.1f} at 100 %, ratio "
-            f"{row['ratio']:.3f} ({off:+.1%}); lag-1 {row['lag_1']:.2f}; centre/edge {row['centre_to_edge']:.2f}"
-            f"  {'ok' if good else 'FAILED'}"
-        )
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
-    return 1 if failed else 0
+    chosen = parser.parse_args()
+    found = {name: figures(beam, chosen.repeats) for name, beam in BEAMS.items()}
+    law = math.sqrt(10)
+    gates = []
+    for name, row in found.items():
+        text = f"{name}: sigma at 10 % over 100 % of the dose"
+        gates.append(gate(text, row["ratio"], at_least=law * (1 - GATE), at_most=law * (1 + GATE), unit=""))
+        gates.append(gate(f"{name}: lag-1 correlation", row["lag_1"], at_least=0.3, unit=""))
+        gates.append(gate(f"{name}: centre over edge", row["centre_to_edge"], at_least=1.0, unit=""))
+    rows = [{"beam": name, **row} for name, row in found.items()]
+    title = f"dose law, water disc of {WATER_MM:.0f} mm, {chosen.repeats} scans of each dose"
+    return report(title, rows, gates, chosen.json)
 
 
 if __name__ == "__main__":

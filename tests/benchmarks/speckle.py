@@ -8,16 +8,14 @@ Gated: the envelope's mean over standard deviation within 2 % of 1.91, which is 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from clarivox.transforms.multiplicative_speckle import MultiplicativeSpeckle
 from clarivox.transforms.speckle import Speckle
+from tests.benchmarks.measure import gate, options, report
 
 SIDE, GREY, GATE = 384, 0.6, 0.02
 PULSES = {"short": (1.5, 3.0), "default": (2.5, 4.5), "long": (4.0, 6.0)}
@@ -34,31 +32,24 @@ def figures(pictures: Tensor) -> dict[str, float]:
     return {"mean_over_std": float(pictures.mean() / pictures.std()), "lag_1_across": across, "lag_1_along": along}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Print the figures; 1 where one misses its gate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--repeats", type=int, default=8, help="pictures of each pulse")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    options = parser.parse_args(arguments)
-    flat, seeds = torch.full((1, SIDE, SIDE), GREY), range(options.repeats)
+    chosen = parser.parse_args()
+    flat, seeds = torch.full((1, SIDE, SIDE), GREY), range(chosen.repeats)
     found = {
         name: figures(torch.cat([Speckle(s, axial_px=along, lateral_px=across).envelope(flat) for s in seeds]))
         for name, (along, across) in PULSES.items()
     }
     easy = figures(torch.cat([MultiplicativeSpeckle(1, s)(flat) for s in seeds]))
-    failed = False
-    print(f"flat content, {options.repeats} pictures of {SIDE} x {SIDE}; fully developed speckle: {RAYLEIGH:.3f}")
-    for name, row in {**found, "easy (multiplicative)": easy}.items():
-        good = abs(row["mean_over_std"] / RAYLEIGH - 1) <= GATE
-        failed |= not good and name in found
-        verdict = ("ok" if good else "FAILED") if name in found else "not gated"
-        print(
-            f"{name:22} mean/std {row['mean_over_std']:.3f}; neighbours' correlation {row['lag_1_across']:.2f} across, "
-            f"{row['lag_1_along']:.2f} along  {verdict}"
-        )
-    if options.json:
-        options.json.write_text(json.dumps({**found, "easy": easy}, indent=1))
-    return 1 if failed else 0
+    rows = [{"pulse": name, **row} for name, row in {**found, "easy (multiplicative)": easy}.items()]
+    low, high = RAYLEIGH * (1 - GATE), RAYLEIGH * (1 + GATE)
+    gates = [
+        gate(f"{name}: mean over standard deviation", row["mean_over_std"], at_least=low, at_most=high, unit="")
+        for name, row in found.items()
+    ]
+    return report(f"speckle, flat content, {chosen.repeats} pictures of {SIDE} x {SIDE}", rows, gates, chosen.json)
 
 
 if __name__ == "__main__":
