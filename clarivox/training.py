@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,19 @@ def write_model(network: nn.Module, bundle_root: Path, weights: str = "models/mo
     manifest.seal(bundle_root)
 
 
+Laid = TypeVar("Laid", Tensor, nn.Module)
+
+
+def channels_last(item: Laid) -> Laid:
+    """Lays a tensor's, or a module's, memory out channels last, in which convolutions train up to twice as fast."""
+    if isinstance(item, Tensor):
+        layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+        return item.contiguous(memory_format=layouts.get(item.ndim, torch.contiguous_format))
+    for part in item.parameters():
+        part.data = channels_last(part.data)
+    return item
+
+
 class Trainer:
     """Trains a network step by step, with Adam, a cosine learning rate after a warm-up, and an average of the weights.
 
@@ -83,10 +96,11 @@ class Trainer:
         bundle_root: the bundle that the weights go into.
         weights: their path within it.
         checkpoint: the file to resume from and to write, outside the bundle.
-        begin: weights to begin with, as `write_model` wrote them; None begins with the network's own.
+        init_from: weights to begin with, as `write_model` wrote them; None begins with the network's own.
         every: steps between scores and checkpoints.
         average: how much of the average stays at each step.
         seed: for the network's own draws, if it has any.
+        amp: compute in bfloat16 where that is safe; the weights stay in single precision.
         device: where to train.
     """
 
@@ -101,7 +115,8 @@ class Trainer:
         bundle_root: str | Path,
         checkpoint: str | Path,
         weights: str = "models/model.pt",
-        begin: str | Path | None = None,
+        init_from: str | Path | None = None,
+        amp: bool = False,
         learning_rate: float = 1e-3,
         warm_up: int = 200,
         every: int = 500,
@@ -110,13 +125,13 @@ class Trainer:
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
-        self.network = network.to(self.device)
+        self.network = channels_last(network.to(self.device))
         self.data, self.score, self.loss = train_dataset, score, loss
         self.steps, self.warm_up, self.every, self.seed = steps, warm_up, every, seed
-        self.learning_rate, self.average = learning_rate, average
+        self.learning_rate, self.average, self.amp = learning_rate, average, amp
         self.bundle_root, self.weights, self.checkpoint = Path(bundle_root), weights, Path(checkpoint)
-        if begin is not None:
-            state = torch.load(begin, map_location=self.device, weights_only=True)
+        if init_from is not None:
+            state = torch.load(init_from, map_location=self.device, weights_only=True)
             self.network.load_state_dict({name: value.float() for name, value in state.items()})
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.averaged = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -145,10 +160,12 @@ class Trainer:
 
     def _advance(self) -> float:
         torch.manual_seed(self.seed + self.step)
-        inputs, targets = (part.to(self.device) for part in self.data.batch(self.step))
+        inputs, targets = (channels_last(part.to(self.device)) for part in self.data.batch(self.step))
         self.optimizer.param_groups[0]["lr"] = self._rate()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.network(inputs), targets, inputs)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            outputs = self.network(inputs)
+        loss = self.loss(outputs.float(), targets, inputs)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()

@@ -86,7 +86,7 @@ def test_training_can_begin_with_weights_of_another(tmp_path: Path) -> None:
         steps=1,
         bundle_root=tmp_path / "bundle",
         checkpoint=tmp_path / "checkpoint.pt",
-        begin=tmp_path / "bundle/models/model.pt",
+        init_from=tmp_path / "bundle/models/model.pt",
     )
     assert torch.equal(run.averaged["weight"], given.weight.detach().half().float())
 
