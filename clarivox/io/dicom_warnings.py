@@ -10,6 +10,7 @@ import logging
 import threading
 import warnings
 from types import TracebackType
+from typing import TextIO
 
 CATEGORIES = (
     ("value", "a value breaks the rules of its type"),
@@ -53,6 +54,9 @@ for _name in LOGGERS:
 class Quiet:
     """While inside, warnings of this thread's reading are collected; `notes` says what they were about.
 
+    Threads may be inside at the same time: the process's filters are changed by the first and put back by the last, and
+    a thread that is not inside has its warnings shown as before.
+
     >>> with Quiet() as quiet:
     ...     warnings.warn("Invalid value for VR DA: '19700101X'")
     >>> quiet.notes
@@ -61,22 +65,67 @@ class Quiet:
 
     def __init__(self) -> None:
         self.notes: tuple[str, ...] = ()
-        self._catcher = warnings.catch_warnings(record=True)
-        self._caught: list[warnings.WarningMessage] = []
 
     def __enter__(self) -> Quiet:
         _SIEVE.local.depth = getattr(_SIEVE.local, "depth", 0) + 1
-        caught = self._catcher.__enter__()
-        self._caught = [] if caught is None else caught
-        warnings.simplefilter("always")
+        _CATCHER.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._catcher.__exit__(kind, error, trace)
         _SIEVE.local.depth -= 1
-        self.notes = tuple(dict.fromkeys(_note(str(one.message)) for one in self._caught))
+        self.notes = tuple(dict.fromkeys(_note(message) for message in _CATCHER.leave()))
+
+
+class _Catcher:
+    """Collects warnings by thread. `warnings.catch_warnings` alone changes the filters of every thread, and two threads
+    that overlap leave each other's behind."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.local = threading.local()
+
+    def enter(self) -> None:
+        """Begin a list for this thread."""
+        with self.lock:
+            if not self.inside:
+                self.filters = warnings.catch_warnings()
+                self.filters.__enter__()
+                self.shown = warnings.showwarning
+                warnings.simplefilter("always")
+                warnings.showwarning = self.take
+            self.inside += 1
+        self.local.lists = [*getattr(self.local, "lists", []), []]
+
+    def leave(self) -> list[str]:
+        """End this thread's newest list, and give it."""
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.filters.__exit__(None, None, None)
+        caught: list[str] = self.local.lists.pop()
+        return caught
+
+    def take(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Stands in for `warnings.showwarning`."""
+        lists = getattr(self.local, "lists", [])
+        if lists:
+            lists[-1].append(str(message))
+        else:
+            self.shown(message, category, filename, lineno, file, line)
+
+
+_CATCHER = _Catcher()
 
 
 def _note(message: str) -> str:

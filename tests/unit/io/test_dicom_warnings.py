@@ -2,6 +2,7 @@
 """What pydicom warns of becomes notes without values, and reaches neither the screen nor the log."""
 
 import logging
+import threading
 import warnings
 
 import pytest
@@ -32,3 +33,46 @@ def test_warnings_outside_are_as_before() -> None:
         pass
     with pytest.warns(UserWarning, match="outside"):
         warnings.warn("outside", stacklevel=1)
+
+
+def test_threads_that_overlap_keep_their_notes_apart_and_leave_the_filters_as_they_were() -> None:
+    before = list(warnings.filters)
+    both_inside, one_left = threading.Barrier(2), threading.Event()
+    notes: dict[str, tuple[str, ...]] = {}
+
+    def first() -> None:
+        with Quiet() as quiet:
+            both_inside.wait(10)
+            warnings.warn("Invalid value", stacklevel=1)
+        notes["first"] = quiet.notes
+        one_left.set()
+
+    def second() -> None:
+        with Quiet() as quiet:
+            both_inside.wait(10)
+            one_left.wait(10)
+            warnings.warn("unknown character set", stacklevel=1)
+        notes["second"] = quiet.notes
+
+    threads = [threading.Thread(target=run) for run in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert notes == {
+        "first": ("a value breaks the rules of its type",),
+        "second": ("text uses an unknown or wrong character set",),
+    }
+    assert warnings.filters == before
+
+
+def test_a_thread_that_does_not_read_is_warned_as_before(recwarn: pytest.WarningsRecorder) -> None:
+    def other() -> None:
+        warnings.warn("elsewhere", stacklevel=1)
+
+    with Quiet() as quiet:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(10)
+    assert quiet.notes == ()
+    assert [str(one.message) for one in recwarn] == ["elsewhere"]
