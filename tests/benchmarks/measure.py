@@ -119,9 +119,14 @@ def machine() -> dict[str, Any]:
 
 
 def report(
-    name: str, rows: Sequence[Mapping[str, Any]], gates: Sequence[Gate], json_path: str | Path | None = None
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    gates: Sequence[Gate],
+    json_path: str | Path | None = None,
+    *,
+    more: Mapping[str, Any] | None = None,
 ) -> int:
-    """Print a table of `rows` and the gates, write both as JSON if asked; the exit code, 1 if a gate failed."""
+    """Print a table of `rows` and the gates, write both as JSON, and `more`, if asked; 1 if a gate failed, else 0."""
     print(f"# {name} on {machine()['cores']} cores, {machine()['cpu']}, load {machine()['load']}")
     if rows:
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -133,6 +138,7 @@ def report(
         print(f"{'pass' if one.passed else 'FAIL'}  {one.text}")
     if json_path:
         content = {"name": name, "machine": machine(), "rows": list(rows), "gates": [asdict(one) for one in gates]}
+        content |= dict(more or {})
         Path(json_path).write_text(json.dumps(content, indent=1) + "\n")
     return 0 if all(one.passed for one in gates) else 1
 
