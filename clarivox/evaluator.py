@@ -23,7 +23,7 @@ class Evaluator:
         device: auto, cpu, cuda, cuda:N or mps.
         options: the bundle's options with their values.
         weights: path of the weights within the bundle, where it is not models/model.pt.
-        strength, allow_uneven, force: see `clarivox.enhance.enhance`.
+        engine, strength, allow_uneven, force: see `clarivox.enhance.enhance`.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Evaluator:
         device: str = "auto",
         options: Mapping[str, Any] | None = None,
         weights: str | None = None,
+        engine: str = "torch",
         strength: float = 1.0,
         allow_uneven: bool = False,
         force: bool = False,
@@ -47,6 +48,7 @@ class Evaluator:
         self.postprocessing = postprocessing
         self.how: dict[str, Any] = {
             "device": str(device),
+            "engine": engine,
             "strength": strength,
             "allow_uneven": allow_uneven,
             "force": force,

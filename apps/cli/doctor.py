@@ -90,6 +90,12 @@ def _devices() -> list[Finding]:
         findings.append(Finding("CUDA", why, fine=False, needed=False, mend=mend))
     if torch.backends.mps.is_available():
         findings.append(Finding("mps", "Apple GPU"))
+    findings.append(
+        Finding("OpenVINO", importlib.metadata.version("openvino"), needed=False)
+        if importlib.util.find_spec("openvino") else
+        Finding("OpenVINO", "absent; only for --engine openvino on a CPU", fine=False, needed=False,
+                mend="pip install 'clarivox[openvino]'")
+    )  # fmt: skip
     return findings
 
 

@@ -107,7 +107,8 @@ def enhance(
     check_request(chosen, strength, device, engine)
     infos = io.scan(source)
     planned = jobs.plan(infos, output, form)
-    jobs.check_forms(planned, form, like=like is not None)
+    switches = [name for name, given in (("--compress", compress), ("--keep-private", keep_private)) if given]
+    jobs.check_forms(planned, form, like=like is not None, only_dicom=switches)
     table = output / "results.csv"
     if not dry_run and not overwrite:
         pages = [jobs.page_of(job.target) for job in planned if report]

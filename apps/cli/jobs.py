@@ -138,11 +138,17 @@ def label(job: Job) -> str:
     return f"{job.target.name} ({where})" if where else job.target.name
 
 
-def check_forms(planned: Sequence[Job], form: str | None, *, like: bool) -> None:
+def check_forms(planned: Sequence[Job], form: str | None, *, like: bool, only_dicom: Sequence[str] = ()) -> None:
     """Refuse before any work a format that cannot be written so.
 
+    Args:
+        planned, form: as in `plan`.
+        like: whether a series to be like is named.
+        only_dicom: the switches given that hold for DICOM alone.
+
     Raises:
-        OptionError: a series to be like is named where no DICOM is made of another format.
+        OptionError: a series to be like is named where no DICOM is made of another format, or a switch for DICOM where
+            something else is written.
         OutputError: DICOM is asked of what is no DICOM without a series to be like (code needs_like), or the name
             says another format than the one that is asked for (code bad_name).
     """
@@ -156,6 +162,12 @@ def check_forms(planned: Sequence[Job], form: str | None, *, like: bool) -> None
             raise OutputError(
                 f"a DICOM series needs headers, and {label(job)!r} is not DICOM; name a series to be like (--like)",
                 code="needs_like",
+            )
+        written = form or job.info.format
+        if only_dicom and written not in ("", "dicom"):
+            raise OptionError(
+                f"{', '.join(only_dicom)} {'is' if len(only_dicom) == 1 else 'are'} for DICOM; {label(job)!r} is "
+                f"written as {written}; leave it out, or ask for --as dicom"
             )
         ending = _ending(job.info, form)
         name = job.target.name

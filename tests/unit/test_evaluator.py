@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from clarivox.bundle import load, shipped
-from clarivox.errors import SeriesError
+from clarivox.errors import OptionError, SeriesError
 from clarivox.evaluator import Evaluator
 from clarivox.volume import Volume
 
@@ -27,3 +27,11 @@ def test_every_volume_is_enhanced_and_saved() -> None:
 def test_an_empty_folder_is_an_error() -> None:
     with pytest.raises(SeriesError, match="nothing to enhance"):
         evaluator([], []).run()
+
+
+def test_the_engine_can_be_chosen() -> None:
+    volume, saved = Volume(np.ones((1, 3, 2, 1), np.int16), np.eye(4)), []  # type: ignore[var-annotated]
+    evaluator([{"image": volume}], saved, engine="torch").run()
+    assert saved[0]["image"].provenance.engine == "torch"
+    with pytest.raises(OptionError, match="engine is torch or openvino"):
+        evaluator([{"image": volume}], saved, engine="abacus").run()

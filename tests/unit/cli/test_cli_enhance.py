@@ -243,3 +243,9 @@ def test_a_dry_run_names_each_volume_and_promises_nothing_for_one_that_fails(sca
     lines = enhance(scan.parent, tmp_path / "out", "--dry-run").stdout.splitlines()
     assert any("scan.nii.gz" in line and "cpu" in line for line in lines)
     assert any("readme.txt" in line and line.rstrip().endswith("nothing") for line in lines)
+
+
+def test_a_switch_for_dicom_alone_is_refused_before_any_work_where_something_else_is_written(scan, tmp_path):
+    result = enhance(scan, tmp_path / "out.nii.gz", "--compress", "jpegls", "--keep-private", "SIEMENS")
+    assert result.exit_code == 2 and "--compress, --keep-private are for DICOM" in result.output
+    assert not list(tmp_path.glob("out*"))
