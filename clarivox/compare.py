@@ -25,6 +25,21 @@ CT_WINDOW = (-160.0, 240.0)
 
 
 @dataclass(frozen=True)
+class Ruler:
+    """What a peak signal-to-noise ratio and a structural similarity are taken with.
+
+    Attributes:
+        window: the values of CT that count, in HU; others are clipped to them, and its width is the range.
+        data_range: the range elsewhere, in the unit; None takes the 99th percentile of what is compared with.
+        slices: at most so many, evenly spaced.
+    """
+
+    window: tuple[float, float] = CT_WINDOW
+    data_range: float | None = None
+    slices: int = MOST_SLICES
+
+
+@dataclass(frozen=True)
 class Figure:
     """One figure before and after, with how it was taken."""
 
@@ -70,6 +85,7 @@ def compare(
     *,
     signal: Region | None = None,
     background: Region | None = None,
+    ruler: Ruler = Ruler(),
 ) -> Comparison:
     """Measure what changed from `before` to `after`.
 
@@ -80,6 +96,7 @@ def compare(
         after: the enhanced one.
         reference: the truth, where it is known.
         signal, background: regions on the grid of `after`; without them, two flat ones are found.
+        ruler: ranges of the figures.
 
     Raises:
         GeometryError: the volumes do not show one place, or turned against each other.
@@ -91,13 +108,13 @@ def compare(
     >>> found.name, found.after, found.unit
     ('PSNR', inf, 'dB')
     """
-    chosen = spread(after.shape[3], MOST_SLICES)
+    chosen = spread(after.shape[3], ruler.slices)
     notes: tuple[str, ...] = ()
     if len(chosen) < after.shape[3]:
         notes += (f"figures are taken over {len(chosen)} of {after.shape[3]} slices, evenly spaced",)
     if before.shape[1:] != after.shape[1:]:
         notes += ("the original was brought to the finer grid by linear interpolation for these figures",)
-    stacks = _stacks(before, after, reference, chosen)
+    stacks = _stacks(before, after, reference, chosen, ruler)
     if stacks.padding is not None:
         notes += ("padding is left out of the figures",)
     if before.array.dtype.kind == "f" and not np.isfinite(before.array).all():
@@ -108,7 +125,7 @@ def compare(
         pair = flat_regions(np.clip(stacks.standard, *stacks.window), chosen)
         notes += ("the regions were found automatically: flat, one bright and one dark",) if pair else ()
     if pair is not None:
-        figures += _in_regions(before, after, pair)
+        figures += _in_regions(before, after, reference, pair)
     signal, background = pair or (None, None)
     return Comparison(
         tuple(figures), stacks.window, stacks.data_range, stacks.range_name, stacks.unit, signal, background, notes
@@ -126,10 +143,8 @@ def spread(depth: int, most: int) -> list[int]:
     return [int((index + 0.5) * depth / most) for index in range(most)]
 
 
-def shown_window(volume: Volume, values: NDArray[np.float32]) -> tuple[float, float]:
-    """The values shown as black and white: soft tissue for CT, else nearly all that is there."""
-    if volume.unit is Unit.HU:
-        return CT_WINDOW
+def shown_window(values: NDArray[np.float32]) -> tuple[float, float]:
+    """The values shown as black and white: nearly all that is there."""
     low, high = (float(v) for v in np.percentile(values[::2, ::2], (0.2, 99.8)))
     return (low, high) if high > low else (low, low + 1)
 
@@ -168,7 +183,7 @@ class _Stacks:
         return np.clip(values, *self.window) if self.unit == Unit.HU else values
 
 
-def _stacks(before: Volume, after: Volume, reference: Volume | None, chosen: list[int]) -> _Stacks:
+def _stacks(before: Volume, after: Volume, reference: Volume | None, chosen: list[int], ruler: Ruler) -> _Stacks:
     new = np.stack([picture(after, z) for z in chosen], axis=-1)
     old = np.stack([matched(before, after, z) for z in chosen], axis=-1)
     truth = None if reference is None else np.stack([matched(reference, after, z) for z in chosen], axis=-1)
@@ -178,10 +193,12 @@ def _stacks(before: Volume, after: Volume, reference: Volume | None, chosen: lis
         everything = slice(None)
         masks = [after.padding_mask((slice(0, 1), everything, everything, slice(z, z + 1))) for z in chosen]
         padding = np.concatenate([mask[0] for mask in masks if mask is not None], axis=-1)
-    window = shown_window(after, standard)
+    window = ruler.window if after.unit is Unit.HU else shown_window(standard)
     if after.unit is Unit.HU:
         data_range = window[1] - window[0]
-        range_name = f"range {data_range:.0f} HU, values clipped to the window"
+        range_name = f"range {data_range:.0f} HU, values clipped to {window[0]:.0f} to {window[1]:.0f} HU"
+    elif ruler.data_range is not None:
+        data_range, range_name = ruler.data_range, f"range {ruler.data_range:.4g}"
     else:
         data_range = abs(float(np.percentile(standard, 99))) or float(np.abs(standard).max()) or 1.0
         range_name = f"range {data_range:.4g}, the 99th percentile"
@@ -244,13 +261,14 @@ def _quality(stacks: _Stacks) -> list[Figure]:
     ]
 
 
-def _in_regions(before: Volume, after: Volume, pair: tuple[Region, Region]) -> list[Figure]:
-    """Signal-to-noise and contrast-to-noise, and the means that must not move."""
+def _in_regions(before: Volume, after: Volume, reference: Volume | None, pair: tuple[Region, Region]) -> list[Figure]:
+    """Signal-to-noise and contrast-to-noise, and the means that must not move, or not be off the truth's."""
     signal, background = pair
     first, last = min(signal.z[0], background.z[0]), max(signal.z[1], background.z[1])
     here = [replace(region, z=(region.z[0] - first, region.z[1] - first)) for region in pair]
     old = np.stack([matched(before, after, z) for z in range(first, last)], axis=-1)
     new = np.stack([picture(after, z) for z in range(first, last)], axis=-1)
+    truth = None if reference is None else np.stack([matched(reference, after, z) for z in range(first, last)], axis=-1)
     inside, outside = (region.mask(new.shape) for region in here)
     cnr = (metrics.cnr(old, inside, outside), metrics.cnr(new, inside, outside))
     how = f"difference of two regions' means over the noise; signal {signal}; background {background}"
@@ -258,6 +276,10 @@ def _in_regions(before: Volume, after: Volume, pair: tuple[Region, Region]) -> l
     unit = str(after.unit)
     for region, mask in zip(pair, (inside, outside), strict=True):
         mean = (float(old[mask].mean(dtype=np.float64)), float(new[mask].mean(dtype=np.float64)))
+        if after.modality == "US":
+            looks = (metrics.snr(old, mask) ** 2, metrics.snr(new, mask) ** 2)
+            how = f"equivalent looks of the grey values: squared mean over variance; {region}"
+            figures.append(Figure(f"ENL {region.name}", *looks, "", how, "higher"))
         if after.unit is Unit.HU:
             # Hounsfield units have an arbitrary zero, so a ratio to their mean says nothing.
             noise = (float(old[mask].std(dtype=np.float64)), float(new[mask].std(dtype=np.float64)))
@@ -266,4 +288,8 @@ def _in_regions(before: Volume, after: Volume, pair: tuple[Region, Region]) -> l
             snr = (metrics.snr(old, mask), metrics.snr(new, mask))
             figures.append(Figure(f"SNR {region.name}", *snr, "", f"mean over standard deviation; {region}", "higher"))
         figures.append(Figure(f"mean {region.name}", *mean, unit, f"must hardly move; {region}"))
+        if truth is not None:
+            right = float(truth[mask].mean(dtype=np.float64))
+            how = f"mean minus the truth's, best 0; {region}"
+            figures.append(Figure(f"bias {region.name}", mean[0] - right, mean[1] - right, unit, how))
     return figures

@@ -213,7 +213,7 @@ def repeated(block: NDArray[Any], scale: tuple[int, int, int]) -> NDArray[Any]:
     return block
 
 
-def refined_affine(affine: NDArray[np.float64], scale: tuple[int, int, int]) -> NDArray[np.float64]:
+def refined_affine(affine: NDArray[np.float64], scale: tuple[float, float, float]) -> NDArray[np.float64]:
     """The affine of a grid with `scale` voxels for each along X, Y, Z: the field of view stays, centres move by half.
 
     >>> refined_affine(np.eye(4), (2, 2, 1))[:3, 3]

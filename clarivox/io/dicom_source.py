@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,3 +38,9 @@ class DicomSource:
     def series_uid(self) -> str:
         """SeriesInstanceUID of the instances."""
         return str(self.headers[0].get("SeriesInstanceUID", ""))
+
+    @property
+    def patient(self) -> str:
+        """Tells patients apart without naming them: a digest of PatientID, or "" where there is none."""
+        found = str(self.headers[0].get("PatientID", "") or "")
+        return hashlib.sha256(found.encode()).hexdigest()[:12] if found else ""

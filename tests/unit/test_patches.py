@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from clarivox.degradations import degraded
 from clarivox.errors import BundleError, OptionError, SeriesError
-from clarivox.evaluation import degraded
 from clarivox.patches import Patches, Pictures, Validation, cropped, pictures, spread
 from clarivox.splits import examples
 from clarivox.transforms.gaussian import GaussianNoise, RandGaussianNoise
