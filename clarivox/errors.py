@@ -17,6 +17,7 @@
     ├── BundleError                a bundle's configuration or weights are wrong
     │   └── DigestError            a file differs from the bundle's manifest
     ├── CapacityError              too large for this device or disk
+    ├── TrainingError              a training cannot go on
     └── CancelledError             the caller asked to stop
 
 Each error carries a `code`: a short stable name for programs and for the HTTP answer. A class has a default; the
@@ -131,6 +132,12 @@ class CapacityError(ClarivoxError):
     """Too large for this device or disk."""
 
     code = "no_capacity"
+
+
+class TrainingError(ClarivoxError):
+    """A training cannot go on; what was good is kept."""
+
+    code = "training_stopped"
 
 
 class CancelledError(ClarivoxError):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clarivox.errors import OptionError
 from clarivox.splits import volumes
+from clarivox.training_log import Shown
 from clarivox.transforms.bicubic import BicubicResize
 from clarivox.volume import Volume
 
@@ -126,6 +127,8 @@ class Patches:
         seed: begins every draw.
         dark: a patch with a lower mean is drawn again.
         tries: patches looked at before a dark one is taken.
+        level: a batch has a third part, the standard deviation of what the degradation added to each patch, shape (N,),
+            for networks that are told the noise level.
 
     Raises:
         OptionError: no group has a picture of at least `size` along each axis.
@@ -141,6 +144,7 @@ class Patches:
         seed: int = 0,
         dark: float = 0.1,
         tries: int = 4,
+        level: bool = False,
     ) -> None:
         fitting = [
             Pictures(tuple(image for image in group.images if min(image.shape[1:]) >= size), group.weight)
@@ -152,7 +156,7 @@ class Patches:
         weights = np.array([group.weight for group in self.groups])
         self.chances = weights / weights.sum()
         self.degrade, self.size, self.batch_size, self.seed = degrade, size, batch_size, seed
-        self.dark, self.tries = dark, tries
+        self.dark, self.tries, self.level = dark, tries, level
 
     def _cut(self, draw: np.random.Generator) -> Tensor:
         group = self.groups[draw.choice(len(self.groups), p=self.chances)]
@@ -166,12 +170,13 @@ class Patches:
         patch = patch.flip(flips)
         return patch.transpose(1, 2) if draw.random() < 0.5 else patch
 
-    def batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """Degraded and clean patches, shapes (N, 1, *degraded) and (N, 1, *spatial)."""
+    def batch(self, number: int) -> tuple[Tensor, ...]:
+        """Degraded and clean patches, shapes (N, 1, *degraded) and (N, 1, *spatial); the noise level where wanted."""
         draw = np.random.default_rng((self.seed, number))
         clean = [self._cut(draw).contiguous() for _ in range(self.batch_size)]
         self.degrade.set_random_state(int(draw.integers(2**31)))
-        return torch.stack([self.degrade(patch) for patch in clean]), torch.stack(clean)
+        inputs, targets = torch.stack([self.degrade(patch) for patch in clean]), torch.stack(clean)
+        return (inputs, targets, (inputs - targets).flatten(1).std(dim=1)) if self.level else (inputs, targets)
 
 
 class Validation:
@@ -180,16 +185,24 @@ class Validation:
     Args:
         images: clean pictures, shape (1, X, Y).
         degradations: makers of the network's input, with fixed seeds.
+
+    Attributes:
+        shown: the first picture with each degradation (three at most), as the last call saw them.
     """
 
     def __init__(self, images: Sequence[Tensor], degradations: Sequence[Callable[[Tensor], Tensor]]) -> None:
         self.pairs = [(degrade(image), image) for degrade in degradations for image in images]
+        self.firsts = [number * len(images) for number in range(min(3, len(degradations)))]
+        self.shown: list[Shown] = []
 
     def __call__(self, network: torch.nn.Module) -> float:
         """Larger is better; decibel."""
-        scores = []
+        device = next((p.device for p in network.parameters()), torch.device("cpu"))
+        scores, self.shown = [], []
         with torch.inference_mode():
-            for degraded, clean in self.pairs:
-                error = torch.mean((network(degraded[None])[0] - clean) ** 2)
-                scores.append(float(-10 * torch.log10(error)))
+            for number, (degraded, clean) in enumerate(self.pairs):
+                output = network(degraded[None].to(device))[0].float().cpu()
+                scores.append(float(-10 * torch.log10(torch.mean((output - clean) ** 2))))
+                if number in self.firsts:
+                    self.shown.append(Shown(degraded, output, clean))
         return float(np.mean(scores))

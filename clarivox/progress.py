@@ -15,7 +15,7 @@ class Step:
     """Where the work stands."""
 
     stage: str
-    """One of read, prepare, enhance, write."""
+    """One of read, prepare, enhance, write, train."""
     fraction: float
     """Share of this stage that is done, 0 to 1."""
     eta_s: float | None = None

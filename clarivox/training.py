@@ -6,65 +6,78 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
-from clarivox import manifest
-from clarivox.transforms.bicubic import bicubic
+from clarivox import checkpoints, manifest, parallel
+from clarivox.adversarial import Opponent
+from clarivox.errors import BundleError, CancelledError, OptionError, TrainingError
+from clarivox.io import atomic
+from clarivox.losses import RelativeSquaredError as RelativeSquaredError
+from clarivox.progress import Progress, Step
+from clarivox.training_log import Row, TrainingLog
 
 logger = logging.getLogger(__name__)
+
+_LOOK = 20
+"""Steps between looks at the loss: on a GPU each look waits for the work that was given to it."""
 
 
 class Batches(Protocol):
     """What the loop trains on."""
 
-    def batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of one step; the same for the same number."""
+    def batch(self, number: int) -> tuple[Tensor, ...]:
+        """Inputs and targets of one step, the same for the same number; a third part goes to the network too."""
 
 
 class Score(Protocol):
-    """What decides which weights are kept."""
+    """What decides which weights are kept. Where it has an attribute `shown`, these pictures are written."""
 
     def __call__(self, network: nn.Module) -> float:
-        """Larger is better."""
+        """Larger is better. The network is where it was trained: give it images on the device of its parameters."""
 
 
-class RelativeSquaredError(nn.Module):
-    """Squared error of each patch, relative to the error of the input, so that faint and strong faults count alike.
+class _Numbered(Dataset[tuple[Tensor, ...]]):
+    """Batches by number for torch's loader: this process's share of each."""
 
-    An input on a coarser grid than the target is enlarged by bicubic interpolation first.
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
 
-    Args:
-        power: 1 makes every level of degradation count the same; 0 is the plain squared error.
-        floor: squared error below which an input counts as clean, in squared image units.
-        shave: voxels left out along each border of a patch, where its neighbourhood was cut off.
-    """
-
-    def __init__(self, power: float = 0.75, floor: float = 1e-5, shave: int = 0) -> None:
-        super().__init__()
-        self.power, self.floor, self.shave = power, floor, shave
-
-    def forward(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
-        """The mean over the batch; shapes (N, C, *spatial), `inputs` perhaps on a coarser grid."""
-        sizes = targets.shape[2:]
-        inner = (slice(None), slice(None), *[slice(self.shave, n - self.shave) for n in sizes])
-        each = (outputs - targets)[inner].square().flatten(1).mean(1)
-        given = (bicubic(inputs, sizes) - targets)[inner].square().flatten(1).mean(1)
-        return (each / (given + self.floor) ** self.power).mean()
+    def __getitem__(self, number: int) -> tuple[Tensor, ...]:
+        return parallel.share(tuple(self.batches.batch(number)))
 
 
 def write_model(network: nn.Module, bundle_root: Path, weights: str = "models/model.pt") -> None:
-    """Writes a network's weights into a bundle, a plain state dict in half precision, and seals the bundle anew."""
-    path = bundle_root / weights
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().half().cpu().clone() for name, value in network.state_dict().items()}
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    """Writes a network's weights into a bundle, a plain state dict in half precision, and seals the bundle anew.
+
+    Raises:
+        CapacityError: the disk is full; the weights that were there stay.
+    """
+    state = {
+        name: value.detach().half().cpu().clone() if value.is_floating_point() else value.detach().cpu().clone()
+        for name, value in network.state_dict().items()
+    }
+    with atomic.file(bundle_root / weights, overwrite=True) as temporary:
+        torch.save(state, temporary)
     manifest.seal(bundle_root)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Weights that `write_model` wrote, in single precision.
+
+    Raises:
+        BundleError: the file is no such file (code bad_weights).
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    except checkpoints.DAMAGE as cause:
+        raise BundleError(f"the weights {Path(path).name} to begin with cannot be read", code="bad_weights") from cause
 
 
 Laid = TypeVar("Laid", Tensor, nn.Module)
@@ -90,18 +103,31 @@ class Trainer:
         network: trained in place.
         train_dataset: batches by number.
         score: judges the averaged network; the best so far is written as the model.
-        loss: called with outputs, targets and inputs.
+        loss: called with outputs, targets and inputs, or see `clarivox.losses`.
         steps: batches in all.
         learning_rate: its peak.
+        warm_up: steps over which it rises.
         bundle_root: the bundle that the weights go into.
         weights: their path within it.
-        checkpoint: the file to resume from and to write, outside the bundle.
+        checkpoint: the file to resume from and to write, outside the bundle; validation pictures go beside it.
         init_from: weights to begin with, as `write_model` wrote them; None begins with the network's own.
         every: steps between scores and checkpoints.
+        patience: scores without a better one after which training ends early; None never does.
+        keep: "best" writes the weights of the best score, "last" the latest, where the score does not say what is
+            wanted (adversarial training).
         average: how much of the average stays at each step.
+        opponent: a discriminator that learns beside the network.
         seed: for the network's own draws, if it has any.
         amp: compute in bfloat16 where that is safe; the weights stay in single precision.
         device: where to train.
+        workers: processes that make batches ahead; 0 makes each when it is wanted.
+        log: path within the bundle of the table of losses and scores.
+        tensorboard: folder for TensorBoard's curves and pictures; None writes none.
+        progress: called after each step; returning False stops with a checkpoint.
+
+    Raises:
+        OptionError: an argument is out of range.
+        BundleError: the weights to begin with cannot be read or are another network's.
     """
 
     def __init__(
@@ -120,90 +146,229 @@ class Trainer:
         learning_rate: float = 1e-3,
         warm_up: int = 200,
         every: int = 500,
+        patience: int | None = None,
+        keep: str = "best",
         average: float = 0.998,
+        opponent: Opponent | None = None,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        workers: int = 0,
+        log: str = "docs/training.csv",
+        tensorboard: str | Path | None = None,
+        progress: Progress | None = None,
     ) -> None:
+        if steps < 1 or every < 1 or keep not in ("best", "last"):
+            raise OptionError(f"steps and every are 1 or more, keep best or last; found {steps}, {every}, {keep}")
         self.device = torch.device(device)
         self.network = channels_last(network.to(self.device))
-        self.data, self.score, self.loss = train_dataset, score, loss
+        self.data, self.score, self.loss = train_dataset, score, loss.to(self.device)
         self.steps, self.warm_up, self.every, self.seed = steps, warm_up, every, seed
         self.learning_rate, self.average, self.amp = learning_rate, average, amp
+        self.patience, self.keep, self.opponent = patience, keep, opponent
         self.bundle_root, self.weights, self.checkpoint = Path(bundle_root), weights, Path(checkpoint)
+        self.workers, self.progress = workers, progress
         if init_from is not None:
-            state = torch.load(init_from, map_location=self.device, weights_only=True)
-            self.network.load_state_dict({name: value.float() for name, value in state.items()})
+            _fill(self.network, read_weights(init_from), Path(init_from).name)
+        if opponent is not None:
+            opponent.to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
         self.averaged = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.step, self.best = 0, -math.inf
+        self.step, self.best, self.stale = 0, -math.inf, 0
+        self.sum, self.mark, self.spent = torch.zeros((), device=self.device), time.monotonic(), 0.0
+        self.first = parallel.place()[0] == 0
+        places = (self.bundle_root / log, self.checkpoint.parent / "pictures", tensorboard)
+        self.log = TrainingLog(*(places if self.first else (None, None, None)))
 
     def run(self) -> None:
-        """Trains to the last step, from the checkpoint where there is one."""
-        if self.checkpoint.exists():
-            self._resume()
-        began, first = time.monotonic(), self.step
-        while self.step < self.steps:
-            loss = self._advance()
-            if self.step % self.every == 0 or self.step == self.steps:
-                score = self._judge()
-                self._save()
-                pace = (time.monotonic() - began) / (self.step - first)
-                logger.info(
-                    "step %d loss %.5f score %.3f best %.3f %.2f s/step", self.step, loss, score, self.best, pace
-                )
+        """Trains to the last step, from the checkpoint where there is one.
 
-    def _rate(self) -> float:
+        Raises:
+            TrainingError: the loss is no longer a number (code nan_loss), or no checkpoint is whole.
+            CapacityError: the disk is full; the last checkpoint and the best weights so far stay.
+            CancelledError: `progress` returned False; a checkpoint was written.
+        """
+        self.resume()
+        self.began, self.from_step = time.monotonic(), self.step
+        self.mark = self.began - self.spent
+        for batch in self._batches():
+            self.advance(batch)
+            due = self.step % self.every == 0 or self.step == self.steps
+            if due or self.step % _LOOK == 0:
+                self._look()
+            if due:
+                self.judge()
+                self.save()
+            self._tell()
+            if self._out_of_patience():
+                logger.info("no better score in %d of %d steps; ended early", self.stale * self.every, self.step)
+                break
+        self.log.close()
+
+    def _batches(self) -> Iterator[tuple[Tensor, ...]]:
+        numbers = range(self.step, self.steps)
+        if self._out_of_patience() or not numbers:
+            return iter(())
+        ready = _Numbered(self.data)
+        if self.workers == 0:
+            return (ready[number] for number in numbers)
+        pinned = self.device.type == "cuda"
+        return iter(DataLoader(ready, batch_size=None, sampler=numbers, num_workers=self.workers, pin_memory=pinned))
+
+    def _out_of_patience(self) -> bool:
+        return self.patience is not None and self.stale >= self.patience
+
+    def rate(self) -> float:
+        """The learning rate of the next step."""
         if self.step < self.warm_up:
             return self.learning_rate * (self.step + 1) / self.warm_up
         done = (self.step - self.warm_up) / max(1, self.steps - self.warm_up)
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
-    def _advance(self) -> float:
+    def advance(self, batch: tuple[Tensor, ...]) -> None:
+        """One step on inputs, targets and perhaps a noise level."""
         torch.manual_seed(self.seed + self.step)
-        inputs, targets = (channels_last(part.to(self.device)) for part in self.data.batch(self.step))
-        self.optimizer.param_groups[0]["lr"] = self._rate()
+        inputs, targets, *level = (channels_last(part.to(self.device, non_blocking=True)) for part in batch)
+        self.optimizer.param_groups[0]["lr"] = self.rate()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            outputs = self.network(inputs)
-        loss = self.loss(outputs.float(), targets, inputs)
-        loss.backward()
+        outputs, loss = self._forward(inputs, targets, level)
+        playing = self.opponent if self.opponent is not None and self.step >= self.opponent.begin else None
+        if playing is not None:
+            loss = loss + playing.cost(outputs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.sum += parallel.average_gradients(self.network, loss.detach())
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
+        if playing is not None:
+            playing.learn(outputs, targets)
         self.step += 1
-        keep = min(self.average, self.step / (self.step + 10))
-        for name, value in self.network.state_dict().items():
-            self.averaged[name].lerp_(value, 1 - keep)
-        return float(loss.detach())
+        self._average()
 
-    def _judge(self) -> float:
+    def _forward(self, inputs: Tensor, targets: Tensor, level: list[Tensor]) -> tuple[Tensor, Tensor]:
+        whole = getattr(self.loss, "of_network", None)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            if whole is not None:
+                outputs, loss = whole(self.network, inputs, targets, level, self.step)
+                return outputs, loss
+            outputs = self.network(inputs, *level)
+        outputs = outputs.float()
+        return outputs, self.loss(outputs, targets, inputs)
+
+    def _average(self) -> None:
+        keep = min(self.average, self.step / (self.step + 10))
+        now = self.network.state_dict()
+        smooth = [name for name, value in now.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.averaged[n] for n in smooth], [now[n] for n in smooth], 1 - keep)
+        for name in now.keys() - set(smooth):
+            self.averaged[name].copy_(now[name])
+
+    def _look(self) -> None:
+        """Stops where the loss is no longer a number."""
+        if not math.isfinite(float(self.sum)):
+            kept = f"the checkpoint of step {self.log.rows[-1].step} is kept" if self.log.rows else "nothing was kept"
+            raise TrainingError(
+                f"the loss is no longer a number at step {self.step}; {kept}; take a learning_rate below "
+                f"{self.learning_rate:g}, or look for such values in the images",
+                code="nan_loss",
+            )
+
+    def judge(self) -> float:
+        """Scores the averaged weights, writes them where they are to be kept, and adds a row to the log."""
         trained = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.network.load_state_dict(self.averaged)
         self.network.eval()
-        score = self.score(self.network)
-        if score > self.best:
-            self.best = score
-            write_model(self.network, self.bundle_root, self.weights)
+        score = parallel.agreed(self.score(self.network) if self.first else 0.0, self.device)
+        better = score > self.best
+        self.stale = 0 if better else self.stale + 1
+        self.best = max(self.best, score)
+        self._note(score)
+        if self.first:
+            if better or self.keep == "last":
+                write_model(self.network, self.bundle_root, self.weights)
+            else:
+                manifest.seal(self.bundle_root)
         self.network.load_state_dict(trained)
         self.network.train()
         return score
 
-    def _save(self) -> None:
-        state = {
+    def _note(self, score: float) -> None:
+        rows, now = self.log.rows, time.monotonic()
+        before = rows[-1] if rows else Row(0, 0.0, 0.0, 0.0, 0.0)
+        loss = float(self.sum) / max(1, self.step - before.step)
+        seconds = before.seconds + now - self.mark
+        self.mark = now
+        self.sum.zero_()
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.log.add(Row(self.step, loss, score, rate, seconds), getattr(self.score, "shown", ()) if self.first else ())
+        logger.info(
+            "step %d of %d, loss %.5g, score %.3f, best %.3f, %.0f s",
+            *(self.step, self.steps, loss, score, self.best, seconds),
+        )
+
+    def save(self) -> None:
+        """Writes a checkpoint; the one before stays beside it."""
+        if not self.first:
+            return
+        state: dict[str, Any] = {
             "network": self.network.state_dict(),
             "averaged": self.averaged,
             "optimizer": self.optimizer.state_dict(),
+            "opponent": self.opponent.state_dict() if self.opponent is not None else None,
             "step": self.step,
+            "steps": self.steps,
             "best": self.best,
+            "stale": self.stale,
+            "sum": float(self.sum),
+            "seconds": time.monotonic() - self.mark,
+            "rows": [list(row) for row in self.log.rows],
         }
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        checkpoints.save(self.checkpoint, state)
 
-    def _resume(self) -> None:
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
+    def resume(self) -> None:
+        """Goes on from the checkpoint, where there is one.
+
+        Raises:
+            TrainingError: none is whole (code torn_checkpoint), or it is of another network (code other_checkpoint).
+        """
+        state = checkpoints.load(self.checkpoint, self.device)
+        if state is None:
+            return
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.opponent is not None:
+                self.opponent.load_state_dict(state["opponent"])
+        except (RuntimeError, ValueError, TypeError, KeyError) as cause:
+            raise TrainingError(
+                f"the checkpoint {self.checkpoint.name} is of another network; delete it, or name another",
+                code="other_checkpoint",
+            ) from cause
         self.averaged = state["averaged"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], state["best"]
+        self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
+        self.log.resume(state["rows"])
+        self.sum.fill_(state["sum"])
+        self.spent = state["seconds"]
         logger.info("resumed at step %d", self.step)
+        if state["steps"] != self.steps:
+            logger.warning(
+                "the run was begun for %d steps; the learning rate now follows %d", state["steps"], self.steps
+            )
+
+    def _tell(self) -> None:
+        if self.progress is None:
+            return
+        pace = (time.monotonic() - self.began) / (self.step - self.from_step)
+        going_on = self.progress(Step("train", self.step / self.steps, pace * (self.steps - self.step)))
+        if going_on is False and self.step < self.steps:
+            self._look()
+            self.save()
+            raise CancelledError(
+                f"stopped on request at step {self.step} of {self.steps}; "
+                f"the checkpoint {self.checkpoint.name} goes on from there"
+            )
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as cause:
+        raise BundleError(f"the weights {name} to begin with are of another network", code="bad_weights") from cause

@@ -28,12 +28,14 @@ EXIT_CODES: dict[int, str] = {
     4: "the bundle cannot be used",
     5: "too large for this device or disk",
     6: "the result cannot be written there",
+    7: "a training stopped; its last good weights are kept",
     130: "cancelled",
 }
 """What a program can rely on; the same table stands in docs/cli.md."""
 
 _BY_CLASS: tuple[tuple[type[errors.ClarivoxError], int], ...] = (
     (errors.CancelledError, 130),
+    (errors.TrainingError, 7),
     (errors.OutputError, 6),
     (errors.CapacityError, 5),
     (errors.BundleError, 4),

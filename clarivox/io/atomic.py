@@ -28,10 +28,11 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
+def file(path: Path | str, overwrite: bool = False, durable: bool = True) -> Iterator[Path]:
     """A name to write to; it becomes `path` when the block ends without an error.
 
-    The name ends as `path` does (`.nii.gz`), for writers that go by suffix. Missing parent folders are made.
+    The name ends as `path` does (`.nii.gz`), for writers that go by suffix. Missing parent folders are made. What is
+    not `durable` is whole after a kill, but may be lost with the power; it spares the wait for the disk.
 
     Raises:
         OutputError: `path` exists and `overwrite` is False (code output_exists), is a folder, or cannot be made.
@@ -53,12 +54,14 @@ def file(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
         temporary = _hidden_name(final, "".join(final.suffixes[-2:]))
         try:
             yield temporary
-            sync(temporary)
+            if durable:
+                sync(temporary)
             if overwrite:
                 temporary.replace(final)
             else:
                 _appear(temporary, final)
-            sync(final.parent)
+            if durable:
+                sync(final.parent)
         finally:
             temporary.unlink(missing_ok=True)
 

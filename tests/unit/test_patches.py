@@ -40,6 +40,12 @@ def test_inputs_are_the_targets_made_worse() -> None:
     assert 0.05 < float((inputs - targets).std()) < 0.25
 
 
+def test_the_noise_level_of_each_patch_can_come_along() -> None:
+    noisy = Patches(groups(), RandGaussianNoise((0.1, 0.2), reference=1.0), size=16, batch_size=3, level=True)
+    inputs, targets, level = noisy.batch(0)
+    assert torch.allclose(level, (inputs - targets).flatten(1).std(dim=1)) and level.shape == (3,)
+
+
 def test_pictures_smaller_than_a_patch_are_refused() -> None:
     with pytest.raises(OptionError, match="64 voxels"):
         Patches(groups(), RandGaussianNoise((0.1, 0.2)), size=64, batch_size=1)
@@ -63,6 +69,8 @@ def test_validation_is_the_mean_psnr_of_fixed_pairs() -> None:
     images = spread(groups(), each=2, multiple=4)
     score = Validation(images, [GaussianNoise(0.1, seed=1, reference=1.0)])
     assert score(torch.nn.Identity()) == pytest.approx(20, abs=0.3)
+    degraded_picture, output, truth = score.shown[0]
+    assert torch.equal(degraded_picture, output) and not torch.equal(output, truth)
 
 
 def test_a_degraded_volume_is_in_the_volumes_unit() -> None:
