@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every bundle with weights can be trained as its configuration says: one step, on tiny data in place of the real."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from monai.bundle import run
+
+from clarivox import io, manifest
+from clarivox.bundle import BundleInfo, catalogue
+from clarivox.manifest import sha256
+from clarivox.phantoms import ct, mr
+from clarivox.volume import Volume
+
+TRAINED = [info for info in catalogue() if info.weights]
+PUBLISHED = [info for info in TRAINED if (info.folder / "configs" / "published.yaml").is_file()]
+SIDE = 72
+"""Of the pictures; patches of the configurations are cut down to fit."""
+PATCH = 32
+
+
+def picture() -> Volume:
+    x, y = np.mgrid[:SIDE, :SIDE]
+    grey = (90 + 60 * np.sin(x / 5) * np.cos(y / 7)).astype(np.uint8)
+    return Volume(np.asfortranarray(grey[None, :, :, None]), np.eye(4), stored_range=(0, 255))
+
+
+def write_like(path: Path, info: BundleInfo) -> None:
+    """A small image where the split names a file or a folder, of the kind that its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deep = SIDE if info.spatial_dims == 3 else 2
+    if "CT" in info.modalities:
+        volume = ct(size=SIDE, slices=deep)[1]
+        target = path if path.name.endswith((".nii", ".nii.gz")) else path.with_suffix("")
+        io.write(volume, target, as_="nifti" if target == path else "dicom")
+    elif path.suffix in (".png", ".jpg"):
+        io.write(picture(), path.with_suffix(".png"))
+    else:
+        io.write(mr(size=SIDE, slices=deep)[1], path, as_=None if path.suffix else "dicom")
+
+
+def tiny(info: BundleInfo, folder: Path) -> tuple[Path, Path]:
+    """A copy of the bundle whose split names one volume a part, and the folder of these volumes."""
+    root, data = folder / info.name, folder / "data"
+    shutil.copytree(info.folder, root)
+    data.mkdir()
+    split = root / "configs" / "split.json"
+    if split.is_file():
+        parts = json.loads(split.read_text())
+        chosen = {part: dict([next(iter(subjects.items()))]) for part, subjects in parts.items() if subjects}
+        chosen = {part: {name: files[:1] for name, files in content.items()} for part, content in chosen.items()}
+        split.write_text(json.dumps(chosen))
+        for content in chosen.values():
+            for files in content.values():
+                if not (data / files[0]).exists():
+                    write_like(data / files[0], info)
+    manifest.seal(root)
+    return root, data
+
+
+def small(content: dict[str, Any]) -> dict[str, Any]:
+    """What makes one step of a configuration short."""
+    wanted = {"steps": 1, "batch_size": 2, "patch_size": PATCH, "amp": False}
+    return {key: value for key, value in wanted.items() if key in content}
+
+
+def one_step(info: BundleInfo, folder: Path, *overlays: str) -> Path:
+    """A copy of the bundle after one step of training."""
+    root, data = tiny(info, folder)
+    files = [root / "configs" / name for name in ("train.yaml", *overlays)]
+    content: dict[str, Any] = {}
+    for file in files:
+        content |= yaml.safe_load(file.read_text())
+    run(
+        config_file=[str(file) for file in files],
+        bundle_root=str(root),
+        dataset_dir=str(data),
+        output_dir=str(folder / "out"),
+        device="cpu",
+        **small(content),
+    )
+    return root
+
+
+def written(info: BundleInfo, root: Path) -> list[Path]:
+    """The weights that are others than the bundle's own."""
+    found = sorted((root / "models").rglob("*.pt"))
+    return [p for p in found if not (own := info.folder / p.relative_to(root)).is_file() or sha256(own) != sha256(p)]
+
+
+def numbers_in(path: Path) -> int:
+    return sum(value.numel() for value in torch.load(path, weights_only=True).values())
+
+
+@pytest.mark.filterwarnings("ignore:parsing config_file")
+@pytest.mark.parametrize("info", TRAINED, ids=lambda info: info.name)
+def test_one_step_of_training_writes_a_bundle_that_holds(info: BundleInfo, tmp_path: Path) -> None:
+    root = one_step(info, tmp_path)
+    assert written(info, root) and manifest.verify(root)
+
+
+@pytest.mark.parametrize("info", TRAINED, ids=lambda info: info.name)
+def test_the_top_of_the_training_configuration_says_how_long_and_from_where(info: BundleInfo) -> None:
+    content = yaml.safe_load((info.folder / "configs" / "train.yaml").read_text())
+    assert {"steps", "learning_rate", "init_from", "amp", "dataset_dir", "output_dir", "bundle_root"} <= set(content)
+
+
+@pytest.mark.filterwarnings("ignore:parsing config_file")
+@pytest.mark.parametrize("info", PUBLISHED, ids=lambda info: info.name)
+def test_the_published_width_builds_and_takes_one_training_step(info: BundleInfo, tmp_path: Path) -> None:
+    wide = written(info, one_step(info, tmp_path, "published.yaml"))
+    own = sorted(info.folder.glob("models/*.pt"))
+    assert min(numbers_in(path) for path in wide) > max(numbers_in(path) for path in own)
