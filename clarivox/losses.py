@@ -41,7 +41,11 @@ class RelativeSquaredError(nn.Module):
         self.power, self.floor, self.shave = power, floor, shave
 
     def forward(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
-        """The mean over the batch; shapes (N, C, *spatial), `inputs` perhaps on a coarser grid."""
+        """The mean over the batch; shapes (N, C, *spatial), `inputs` perhaps on a coarser grid.
+
+        Channels of `inputs` that `targets` does not have, such as a map of the noise level, do not count.
+        """
+        inputs = inputs[:, : targets.shape[1]]
         each = _inner(outputs - targets, self.shave).square().flatten(1).mean(1)
         given = _inner(bicubic(inputs, targets.shape[2:]) - targets, self.shave).square().flatten(1).mean(1)
         return (each / (given + self.floor) ** self.power).mean()

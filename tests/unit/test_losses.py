@@ -62,6 +62,13 @@ def test_the_loss_takes_inputs_on_a_coarser_grid_and_leaves_the_border_out() -> 
     assert float(PixelLoss(shave=1)(outputs, truth, torch.zeros(1, 1, 4, 4))) == 0
 
 
+def test_a_map_beside_the_input_does_not_weigh_its_error() -> None:
+    truth, noisy = picture(8, 8), picture(8, 8) + 0.1
+    with_map = torch.cat([noisy, torch.full_like(noisy, 9.0)], dim=1)
+    loss = RelativeSquaredError()
+    assert torch.equal(loss(noisy, truth, with_map), loss(noisy, truth, noisy))
+
+
 def test_structure_is_that_of_monai_in_three_dimensions_too() -> None:
     x = picture(12, 12, 12)
     assert float(StructureLoss(3, window=5)(x, x, x)) == pytest.approx(0, abs=1e-5)
