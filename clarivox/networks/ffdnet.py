@@ -71,15 +71,18 @@ class Ffdnet(nn.Module):
         """Denoises images.
 
         Args:
-            x: shape (N, 1, X, Y) or (N, 1, X, Y, Z), scaled so that bright tissue is near 1.
-            sigma: noise level in units of x: a number, one for each image (N,), or a map of the shape of x.
+            x: shape (N, 1, X, Y) or (N, 1, X, Y, Z), scaled so that bright tissue is near 1; a second channel is the
+                map, for callers that give one tensor.
+            sigma: noise level in units of x: a number, one for each image (N,), or a map (N, 1, ...).
 
         Returns:
-            The same shape.
+            Shape (N, 1, ...).
 
         Raises:
             OptionError: a noise level is given to a network without a map.
         """
+        if x.shape[1] == 2:
+            x, sigma = x[:, :1], x[:, 1:]
         parts = fold(filled(x, 2), 2)
         if self.sigma is not None:
             levels = level_map(x, self.sigma if sigma is None else sigma)

@@ -50,6 +50,12 @@ def test_ffdnet_follows_the_level_it_is_given() -> None:
     assert not torch.allclose(network(image, 0.3), network(image), atol=1e-3)
 
 
+def test_ffdnet_takes_its_map_as_a_second_channel() -> None:
+    network = Ffdnet(layers=3, features=4).eval()
+    x, levels = torch.rand(2, 1, 9, 8), torch.rand(2, 1, 9, 8)
+    assert torch.equal(network(torch.cat([x, levels], dim=1)), network(x, levels))
+
+
 def test_ffdnet_without_constants_scales_with_image_and_level() -> None:
     network, image = Ffdnet(layers=3, features=8, bias=False).double(), torch.rand(1, 1, 8, 8).double()
     assert torch.allclose(network(4 * image, 0.4), 4 * network(image, 0.1))
