@@ -2,8 +2,9 @@
 """From a network's output back to stored voxels.
 
 Where the grid stays, what is written is the stored value plus the change that the network made, so that a voxel
-without a change keeps its bits, and padding, non-finite and strongly coloured voxels are never touched. Where the grid
-is refined, values are written anew, and padding is carried over from the nearest voxel.
+without a change keeps its bits, and padding and non-finite voxels are never touched. The change of a luma goes to all
+three colours, and strongly coloured pixels keep theirs; a network that sees each colour by itself changes each. Where
+the grid is refined, values are written anew, and padding is carried over from the nearest voxel.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clarivox.passes import Piece
-from clarivox.prepare import Items, at, blank
+from clarivox.prepare import Items, at, blank, is_luma
 from clarivox.tiles import Box
 from clarivox.volume import Channels, Index, Provenance, Volume, blank_like
 
@@ -91,7 +92,7 @@ def restored(pieces: Iterable[Piece], items: Items, strength: float, tally: Tall
         tally: updated.
         array: of the volume's shape and dtype.
     """
-    volume = items.prepared.volume
+    volume, by_channel = items.prepared.volume, items.prepared.by_channel
     exact = np.float32 if volume.array.dtype.itemsize <= 2 else np.float64
     for piece in thin(pieces):
         plane, box = items.place(piece.item, piece.box)
@@ -99,9 +100,9 @@ def restored(pieces: Iterable[Piece], items: Items, strength: float, tally: Tall
         change -= items.prepared.read(plane, box)
         change[_untouched(items, plane, box, change, tally)] = 0
         steps = strength * items.prepared.scale(plane)[1] / volume.slope[box[2]]
-        index = at(slice(0, 3) if volume.channels is Channels.RGB else slice(plane, plane + 1), box)
+        index = at(slice(0, 3) if is_luma(volume, by_channel) else slice(plane, plane + 1), box)
         array[index] = _added(volume, index, change * steps.astype(exact), tally)
-    if volume.channels is Channels.YBR:
+    if volume.channels is Channels.YBR and not by_channel:
         array[1:] = volume.array[1:]
 
 
@@ -113,7 +114,7 @@ def _untouched(items: Items, plane: int, box: Box, change: NDArray[np.float32], 
     hidden = blank(prepared.volume, plane, box, prepared.by_channel)
     if hidden is not None:
         keep |= hidden
-    if prepared.volume.channels in (Channels.RGB, Channels.YBR):
+    if prepared.volume.channels in (Channels.RGB, Channels.YBR) and not prepared.by_channel:
         coloured = strongly_coloured(prepared.volume, box)
         tally.coloured += int(coloured.sum())
         keep |= coloured

@@ -124,3 +124,16 @@ def test_an_array_above_the_limit_lies_in_a_file() -> None:
     large = room((1, 40, 30, 20), np.dtype(np.int16), 1000)
     large[:] = 7
     assert isinstance(large, np.memmap) and large.strides == room((1, 40, 30, 20), np.dtype(np.int16), None).strides
+
+
+@pytest.mark.parametrize("channels", [Channels.RGB, Channels.YBR])
+def test_a_network_that_sees_each_colour_changes_each_however_strong(channels: Channels) -> None:
+    array = blank_like((3, 2, 2, 1), np.dtype(np.uint8))
+    array[:] = np.array([250, 20, 90], np.uint8)[:, None, None, None]
+    volume = Volume(array, np.eye(4), channels=channels, stored_range=(0, 255))
+    items = Items(PrepareVolume(Unscaled(), by_channel=True)(volume), 2)
+    box = (slice(0, 2), slice(0, 2))
+    pieces = [Piece(plane, box, items.read(plane, box) + [2, -3, 0][plane]) for plane in range(3)]
+    result, tally = blank_like(volume.shape, volume.array.dtype), Tally()
+    restored(pieces, items, 1.0, tally, result)
+    assert result[:, 0, 0, 0].tolist() == [252, 17, 90] and tally.coloured == 0
