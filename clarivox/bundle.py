@@ -213,7 +213,8 @@ class Bundle:
         if threads not in self._converted:
             sides = tuple(side * max(1, -(-16 // side)) for side in self.windows.stride)
             try:
-                converted = OpenVino(self.network.cpu(), 2 * self.windows.neighbours + 1, sides)
+                channels = 2 * self.windows.neighbours + 1 + (self.preparing.noise is not None)
+                converted = OpenVino(self.network.cpu(), channels, sides)
                 self._converted[threads] = converted
             except BundleError as cause:
                 self._converted[threads] = str(cause)

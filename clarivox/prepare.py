@@ -9,7 +9,7 @@ those become 0, the low end of the scale.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,23 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from numpy.typing import NDArray
 
+from clarivox.errors import BundleError, RegionError
+from clarivox.metrics import noise_estimate
 from clarivox.scaling import Percentiles, Range, Samples, Scaling, StoredRange, Unscaled, Window
 from clarivox.tiles import Box
 from clarivox.volume import Axis, Channels, Index, Volume
 
-__all__ = ["Items", "Percentiles", "PrepareVolume", "PrepareVolumed", "Prepared", "StoredRange", "Unscaled", "Window"]
+__all__ = [
+    "Items",
+    "NoiseLevel",
+    "Percentiles",
+    "PrepareVolume",
+    "PrepareVolumed",
+    "Prepared",
+    "StoredRange",
+    "Unscaled",
+    "Window",
+]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue. Source: ITU-R BT.601, as DICOM's YBR_FULL."""
@@ -36,11 +48,14 @@ class Prepared:
         volume: the volume, unchanged.
         ranges: for each plane the values that become 0 and 1.
         by_channel: True where each colour channel is a plane of its own, False where the luma of a colour is the one.
+        levels: standard deviation of the noise as a model value, for each plane and slice, shape (planes, Z); None
+            where the network asks for none.
     """
 
     volume: Volume
     ranges: tuple[Range, ...]
     by_channel: bool = False
+    levels: NDArray[np.float32] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -131,13 +146,65 @@ def samples(volume: Volume, plane: int, by_channel: bool) -> Samples:
     return Samples(slabs)
 
 
+@dataclass(frozen=True)
+class NoiseLevel:
+    """Tells a network how noisy each slice is.
+
+    Args:
+        sigma: the standard deviation, of `full`; "auto" estimates it in each slice, from the finest diagonal details
+            of what lies within the range that can be stored. White noise is found to a few per cent; fine texture
+            counts as noise too, filtered noise for less than it is.
+        full: what `sigma` is a share of; the network's 1.
+
+    Raises:
+        BundleError: sigma is below 0, or another word.
+
+    >>> flat = Volume(np.zeros((1, 4, 4, 2), np.float32), np.eye(4))
+    >>> PrepareVolume(Unscaled(), noise=NoiseLevel(51))(flat).levels
+    array([[0.2, 0.2]], dtype=float32)
+    """
+
+    sigma: float | str = "auto"
+    full: float = 255.0
+
+    def __post_init__(self) -> None:
+        if self.sigma != "auto" and (isinstance(self.sigma, str) or not self.sigma >= 0):
+            raise BundleError(f"sigma is a number, 0 or more, or auto; found {self.sigma}")
+
+    def __call__(self, prepared: Prepared) -> NDArray[np.float32]:
+        """The level of each plane and slice, as a model value, shape (planes, Z)."""
+        planes, x, y, depth = prepared.shape
+        if not isinstance(self.sigma, str):
+            return np.full((planes, depth), self.sigma / self.full, np.float32)
+        sides = slice(0, x), slice(0, y)
+        boxes = [(plane, (*sides, slice(z, z + 1))) for plane in range(planes) for z in range(depth)]
+        found = [self._found(prepared, plane, box) for plane, box in boxes]
+        return np.array(found, np.float32).reshape(planes, depth)
+
+    def _found(self, prepared: Prepared, plane: int, box: Box) -> float:
+        """The estimate of one slice; 0 where it is too small for one."""
+        values = prepared.read(plane, box)
+        hidden = blank(prepared.volume, plane, box, prepared.by_channel)
+        shown = np.ones(values.shape, bool) if hidden is None else ~hidden
+        ends = prepared.volume.stored_range
+        if ends is not None and not is_luma(prepared.volume, prepared.by_channel):
+            # What was clipped to the ends of the range lost its noise there.
+            stored = prepared.volume.array[at(slice(plane, plane + 1), box)][0]
+            shown &= (stored > ends[0]) & (stored < ends[1])
+        try:
+            return noise_estimate(values, shown)
+        except RegionError:
+            return 0.0
+
+
 class PrepareVolume(Transform):  # type: ignore[misc]
     """Finds the scale of a volume and makes its model values readable, lazily.
 
     Args:
         scaling: one of `Percentiles`, `Window`, `StoredRange`, `Unscaled`.
-        by_channel: give each colour channel to the network as a plane of its own, as a bundle that changes the grid
-            needs; otherwise the network sees the luma.
+        by_channel: give each colour channel to the network as a plane of its own, as photographs and a bundle that
+            changes the grid need; otherwise the network sees the luma.
+        noise: finds the level that a further channel tells the network; None gives it no such channel.
         whole: return the tensor of all model values, shape (planes, X, Y, Z), for training.
 
     >>> ramp = Volume(np.arange(8, dtype=np.int16).reshape(1, 2, 2, 2), np.eye(4))
@@ -145,17 +212,25 @@ class PrepareVolume(Transform):  # type: ignore[misc]
     tensor(1.)
     """
 
-    def __init__(self, scaling: Scaling, by_channel: bool = False, whole: bool = False) -> None:
+    def __init__(
+        self, scaling: Scaling, by_channel: bool = False, whole: bool = False, noise: NoiseLevel | None = None
+    ) -> None:
         self.scaling = scaling
         self.by_channel = by_channel
         self.whole = whole
+        self.noise = noise
 
     def __call__(self, volume: Volume) -> Any:
         """A `Prepared`, or a tensor where `whole` is set."""
         planes = range(plane_count(volume, self.by_channel))
         found = [self.scaling(volume, samples(volume, plane, self.by_channel)) for plane in planes]
-        prepared = Prepared(volume, tuple(found), self.by_channel)
+        prepared = self.scaled(volume, tuple(found))
         return prepared.tensor() if self.whole else prepared
+
+    def scaled(self, volume: Volume, ranges: tuple[Range, ...]) -> Prepared:
+        """The volume with ranges that are known, one a plane; the scaling is not asked."""
+        prepared = Prepared(volume, ranges, self.by_channel)
+        return prepared if self.noise is None else replace(prepared, levels=self.noise(prepared))
 
 
 class PrepareVolumed(MapTransform):  # type: ignore[misc]
@@ -163,12 +238,19 @@ class PrepareVolumed(MapTransform):  # type: ignore[misc]
 
     Args:
         keys: the items that hold a `Volume`.
-        scaling, by_channel, whole: see `PrepareVolume`.
+        scaling, by_channel, whole, noise: see `PrepareVolume`.
     """
 
-    def __init__(self, keys: KeysCollection, scaling: Scaling, by_channel: bool = False, whole: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        scaling: Scaling,
+        by_channel: bool = False,
+        whole: bool = False,
+        noise: NoiseLevel | None = None,
+    ) -> None:
         super().__init__(keys)
-        self.prepare = PrepareVolume(scaling, by_channel, whole)
+        self.prepare = PrepareVolume(scaling, by_channel, whole, noise)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The items with each volume prepared."""
@@ -180,7 +262,7 @@ class Items:
     """A prepared volume cut into the images that a network takes one at a time.
 
     Attributes:
-        prepared: the volume.
+        prepared: the volume; where it tells the level of the noise, that is a further channel after the others.
         spatial_dims: 2 for networks of slices, 3 for networks of volumes and clips.
         neighbours: slices on each side that a 2.5D network sees as further channels; the end slices are repeated.
         clip: True for a network of clips: a clip is one image, and a stack of slices is one image a slice.
@@ -217,7 +299,13 @@ class Items:
         """Model values of a box of one image, shape (C, *box)."""
         plane, (x, y, z) = self.place(item, box)
         if self.spatial_dims == 3:
-            return torch.from_numpy(self.prepared.read(plane, (x, y, z)))[None]
-        last = self.prepared.shape[3] - 1
-        near = [min(max(z.start + step, 0), last) for step in range(-self.neighbours, self.neighbours + 1)]
-        return torch.from_numpy(np.stack([self.prepared.read(plane, (x, y, slice(k, k + 1)))[..., 0] for k in near]))
+            read = torch.from_numpy(self.prepared.read(plane, (x, y, z)))[None]
+        else:
+            last = self.prepared.shape[3] - 1
+            near = [min(max(z.start + step, 0), last) for step in range(-self.neighbours, self.neighbours + 1)]
+            slabs = [self.prepared.read(plane, (x, y, slice(k, k + 1)))[..., 0] for k in near]
+            read = torch.from_numpy(np.stack(slabs))
+        if self.prepared.levels is None:
+            return read
+        whole = self.prepared.levels[plane, z if self.by_slice else slice(None)]
+        return torch.cat([read, torch.full_like(read[:1], float(np.median(whole)))])

@@ -178,7 +178,7 @@ def of_bundle(bundle: Bundle, device: str = "cpu") -> Restore:
     import torch
 
     from clarivox.devices import planned
-    from clarivox.prepare import Items, Prepared
+    from clarivox.prepare import Items
     from clarivox.scaling import Range
     from clarivox.volume import Volume
 
@@ -188,7 +188,7 @@ def of_bundle(bundle: Bundle, device: str = "cpu") -> Restore:
 
     def restore(picture: torch.Tensor) -> torch.Tensor:
         volume = Volume(np.asarray(picture.cpu().numpy()[..., None], np.float32), np.eye(4))
-        items = Items(Prepared(volume, (Range(0.0, 1.0),)), 2, bundle.windows.neighbours)
+        items = Items(bundle.preparing.scaled(volume, (Range(0.0, 1.0),)), 2, bundle.windows.neighbours)
         pass_ = planned(network, bundle.windows, torch.device(device), None)
         result = torch.empty(1, *(side * bundle.windows.scale for side in picture.shape[1:]))
         for piece in bundle.infer(items, pass_):

@@ -2,9 +2,20 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-from clarivox.prepare import Items, Percentiles, PrepareVolume, PrepareVolumed, StoredRange, Unscaled, Window
+from clarivox.errors import BundleError
+from clarivox.prepare import (
+    Items,
+    NoiseLevel,
+    Percentiles,
+    PrepareVolume,
+    PrepareVolumed,
+    StoredRange,
+    Unscaled,
+    Window,
+)
 from clarivox.volume import Axis, Channels, Volume
 
 BOX = (slice(0, 4), slice(0, 3), slice(0, 2))
@@ -95,3 +106,40 @@ def test_a_clip_is_one_item_and_a_stack_is_one_a_slice() -> None:
     assert (len(clip), clip.shape) == (1, (4, 3, 2))
     assert (len(stack), stack.shape) == (2, (4, 3, 1))
     assert stack.read(1, (slice(0, 4), slice(0, 3), slice(0, 1)))[0, 0, 0, 0] == 1
+
+
+def noisy(sigma: float, **changes: Any) -> Volume:
+    noise = np.random.default_rng(0).normal(128, sigma, (1, 96, 80, 2)).round().clip(0, 255)
+    return Volume(noise.astype(np.uint8), np.eye(4), stored_range=(0, 255), **changes)
+
+
+def test_a_network_that_asks_for_it_is_told_the_noise_of_each_slice() -> None:
+    volume = noisy(20)
+    volume.array[..., 1] = noisy(5).array[..., 1]
+    prepared = PrepareVolume(StoredRange(), noise=NoiseLevel())(volume)
+    assert prepared.levels is not None and np.allclose(prepared.levels * 255, [[20, 5]], rtol=0.05)
+    read = Items(prepared, 2).read(1, (slice(0, 9), slice(0, 7)))
+    assert read.shape == (2, 9, 7) and read[1].min() == read[1].max()
+    assert float(read[1, 0, 0]) == prepared.levels[0, 1]
+
+
+def test_a_noise_level_may_be_said_instead_and_a_volume_takes_the_middle_of_its_slices() -> None:
+    prepared = PrepareVolume(StoredRange(), noise=NoiseLevel(51))(noisy(20))
+    read = Items(prepared, 3).read(0, (slice(0, 9), slice(0, 7), slice(0, 2)))
+    assert read.shape == (2, 9, 7, 2) and torch.allclose(read[1], torch.tensor(0.2))
+    assert PrepareVolume(StoredRange())(noisy(20)).levels is None
+
+
+def test_padding_and_what_was_clipped_do_not_count_as_free_of_noise() -> None:
+    volume = noisy(20, padding=np.array([[7, 7], [7, 7]]))
+    volume.array[:, :60] = 255
+    volume.array[:, :20] = 7
+    levels = PrepareVolume(StoredRange(), noise=NoiseLevel())(volume).levels
+    assert levels is not None and np.allclose(levels * 255, 20, rtol=0.1)
+
+
+def test_a_slice_too_small_for_an_estimate_counts_as_free_of_noise() -> None:
+    assert (PrepareVolume(Window(0, 23), noise=NoiseLevel())(ramp()).levels == 0).all()
+    for wrong in (-1, "high"):
+        with pytest.raises(BundleError, match="or auto; found"):
+            NoiseLevel(wrong)
