@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 LONG_MUTANTS ?= 100000
 
-.PHONY: help setup demo test check e2e fuzz bench bench-ci bench-gpu long wheel licences figures picture clean
+.PHONY: help setup demo test check e2e fuzz bench bench-ci bench-gpu long results wheel licences figures picture clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -59,8 +59,14 @@ wheel: .venv/test ## dist/*.whl and dist/*.tar.gz
 licences: .venv/bare ## docs/licences.md: what clarivox stands on
 	$(BIN)/python -m tests.licences > docs/licences.md
 
-figures: ## docs/figures.md, from the JSON under docs/long/
+results: .venv/test ## docs/RESULTS.md from scratch: experiments, benchmarks, page; hours
+	$(BIN)/python -m tests.experiments --json docs/long
+	$(BIN)/python -m tests.benchmarks --json docs/long
+	$(BIN)/python -m tests.results docs/long > docs/RESULTS.md
+
+figures: ## docs/figures.md and docs/RESULTS.md, from the JSON under docs/long/
 	$(BIN)/python -m tests.figures docs/long > docs/figures.md
+	$(BIN)/python -m tests.results docs/long > docs/RESULTS.md
 
 picture: .venv/bare ## docs/picture.png of the README
 	$(BIN)/python -m tests.picture

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.results import SECTIONS
+
 HEAD = """# Figures
 
-Written by `make figures` from the JSON under `docs/long/`, which `make long` makes. The command above each table
-prints it. Absolute times hold for the machine named; only the conditions marked pass or FAIL are claims.
+Of reading, writing, tiling, engines and robustness; those of image quality are in [RESULTS.md](RESULTS.md). Written by
+`make figures` from the JSON under `docs/long/`, which `make long` makes. The command above each table prints it.
+Absolute times hold for the machine named; only the conditions marked pass or FAIL are claims.
 """
 
 
@@ -41,7 +44,10 @@ def section(name: str, content: dict[str, Any]) -> Iterator[str]:
 def main(folder: Path) -> int:
     """Print the page."""
     print(HEAD, end="")
+    elsewhere = {name for names in SECTIONS.values() for name in names}
     for path in sorted(folder.glob("*.json")):
+        if path.stem in elsewhere:
+            continue
         print("\n".join(section(path.stem, json.loads(path.read_text()))))
     return 0
 
