@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import time
@@ -62,8 +63,10 @@ def write_model(network: nn.Module, bundle_root: Path, weights: str = "models/mo
         name: value.detach().half().cpu().clone() if value.is_floating_point() else value.detach().cpu().clone()
         for name, value in network.state_dict().items()
     }
+    stream = io.BytesIO()  # given a file, torch would write its passing name into it
+    torch.save(state, stream)
     with atomic.file(bundle_root / weights, overwrite=True) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(stream.getbuffer())
     manifest.seal(bundle_root)
 
 
