@@ -90,8 +90,14 @@ def pictures_of(
     ]
 
 
-def spread(groups: Sequence[Pictures], each: int, multiple: int = 1) -> list[Tensor]:
+def spread(groups: Sequence[Pictures], each: int, multiple: int = 1, side: int | None = None) -> list[Tensor]:
     """Evenly spaced pictures of each group, cropped to multiples of a number of pixels; for validation.
+
+    Args:
+        groups: where pictures are taken from.
+        each: pictures of each group, at most.
+        multiple: sides are cut at their end to whole multiples of this.
+        side: pixels along each axis that are kept, from the middle; None keeps all.
 
     >>> group = Pictures(tuple(torch.full((1, 9, 9), float(i)) for i in range(7)))
     >>> [float(image.mean()) for image in spread([group], each=3, multiple=4)]
@@ -102,7 +108,9 @@ def spread(groups: Sequence[Pictures], each: int, multiple: int = 1) -> list[Ten
         places = (np.arange(each) + 0.5) * len(group.images) / each
         for place in dict.fromkeys(places.astype(int).tolist()):
             image = group.images[place]
-            chosen.append(image[(slice(None), *[slice(0, n - n % multiple) for n in image.shape[1:]])])
+            lengths = [n - n % multiple for n in (min(m, side or m) for m in image.shape[1:])]
+            starts = [(m - n) // 2 if side else 0 for m, n in zip(image.shape[1:], lengths, strict=True)]
+            chosen.append(image[(slice(None), *[slice(s, s + n) for s, n in zip(starts, lengths, strict=True)])])
     return chosen
 
 

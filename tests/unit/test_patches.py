@@ -65,6 +65,12 @@ def test_factors_may_be_written_as_text() -> None:
     assert pictures(volume, shrink={"0.5": 1.0})[0].images[0].shape == (1, 4, 4)
 
 
+def test_the_middle_of_a_picture_may_be_kept_alone() -> None:
+    ramp = torch.arange(20.0).expand(1, 16, 20)
+    (found,) = spread([Pictures((ramp,))], each=1, multiple=4, side=9)
+    assert found.shape == (1, 8, 8) and found[0, 0].tolist() == list(range(6, 14))
+
+
 def test_validation_is_the_mean_psnr_of_fixed_pairs() -> None:
     images = spread(groups(), each=2, multiple=4)
     score = Validation(images, [GaussianNoise(0.1, seed=1, reference=1.0)])
