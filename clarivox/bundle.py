@@ -47,6 +47,8 @@ class BundleInfo:
     stride: int
     weights: bool
     accepts_palette: bool
+    may_invent: bool
+    """Trained to look real: its result may show texture that is not in the source, and says so."""
     options: dict[str, Any]
     """JSON schema of the bundle's options, an object schema."""
     measured: tuple[dict[str, Any], ...]
@@ -129,6 +131,7 @@ def describe(folder: Path) -> BundleInfo:
             stride=int(ours["stride"]),
             weights=ours["weights"],
             accepts_palette=ours.get("accepts_palette", False),
+            may_invent=ours.get("may_invent", False),
             options=ours.get("options", {}),
             measured=tuple(ours.get("measured", ())),
             licence=metadata.get("license", "Apache-2.0"),

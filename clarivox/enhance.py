@@ -18,6 +18,8 @@ from clarivox.errors import CapacityError, GeometryError, ModalityError, OptionE
 from clarivox.progress import Meter, Progress
 from clarivox.volume import Axis, Channels, Fault, Provenance, Volume
 
+INVENTS = "{} may invent texture: fine detail in the result need not be in the source; not for diagnosis"
+
 
 def enhance(
     volume: Volume,
@@ -111,6 +113,7 @@ def enhance(
         redundancy=run.computed / voxels,
         clipped_voxels=tally.clipped,
         forced=force and not info.accepts(volume.modality),
+        may_invent=info.may_invent,
         notes=(*notes, *run.notes, *tally.notes(voxels)),
     )
     if info.grid == "scaled":
@@ -143,6 +146,7 @@ def check_kind(volume: Volume, bundle: Bundle, force: bool) -> tuple[str, ...]:
         ModalityError: the bundle does not declare the modality, or the volume holds indices of a palette.
     """
     info = bundle.info
+    invents = (INVENTS.format(info.name),) if info.may_invent else ()
     if volume.channels is Channels.PALETTE and not (info.accepts_palette and not info.weights):
         raise ModalityError(
             f"bundle {info.name} works on intensities; found indices into a colour table; convert to RGB first",
@@ -155,10 +159,10 @@ def check_kind(volume: Volume, bundle: Bundle, force: bool) -> tuple[str, ...]:
                 f"bundle {info.name} is for {allowed}; found {volume.modality}; choose another bundle, or force it "
                 "(--force)"
             )
-        return (f"forced: bundle {info.name} is for {allowed}, and the image is {volume.modality}",)
+        return (*invents, f"forced: bundle {info.name} is for {allowed}, and the image is {volume.modality}")
     if info.modalities and not volume.modality:
-        return (f"the source does not say its modality; taken as {allowed}", *_doubt(volume, allowed))
-    return ()
+        return (*invents, f"the source does not say its modality; taken as {allowed}", *_doubt(volume, allowed))
+    return invents
 
 
 def _doubt(volume: Volume, allowed: str) -> tuple[str, ...]:

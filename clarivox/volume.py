@@ -112,6 +112,8 @@ class Provenance:
     """Results that did not fit the stored range."""
     forced: bool = False
     """The bundle does not declare this modality; the caller insisted."""
+    may_invent: bool = False
+    """The bundle was trained to look real: texture in the result may not be in the source."""
     notes: tuple[str, ...] = ()
     """Everything a reader must know: fallbacks, smaller windows, masked regions, clipped voxels."""
 

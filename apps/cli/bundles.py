@@ -57,6 +57,8 @@ def _show(info: BundleInfo) -> None:
         ["grid", "kept" if info.grid == "same" else "finer than the source's"],
         ["intended use", str(info.metadata.get("intended_use", ""))],
     ]
+    if info.may_invent:
+        facts.append(["warning", "may invent texture: fine detail in the result need not be in the source"])
     table("", ["", ""], facts)
     options = info.options.get("properties", {})
     if options:

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from clarivox.errors import OptionError, OutputError
-from clarivox.io.dicom_derive import key_of, sentence, software_versions
+from clarivox.io.dicom_derive import INVENTS, key_of, sentence, software_versions
 from clarivox.io.dicom_kinds import Kind, code, fill
 from clarivox.io.dicom_new import new_series, save_series
 from clarivox.io.image import ImageSource
@@ -51,7 +51,7 @@ def write_capture(
         patient="",
         patient_id="",
         seed=f"{digest} {key_of(run)}" if run else digest,
-        description=f"[{run.bundle[:62]}]" if run else "picture",
+        description=f"[{run.bundle[:42]}{INVENTS if run.may_invent else ''}]" if run else "picture",
         attributes=more,
     )
     done: list[Dataset] = []

@@ -59,7 +59,7 @@ CHANGED: dict[str, str] = {
     "SOPInstanceUID": "new",
     "SeriesInstanceUID": "new",
     "SeriesNumber": "the source's x 100 + 1 denoise, 2 despeckle, 3 superres, 4 identity, 9 other",
-    "SeriesDescription": "the source's, shortened to make room, and the bundle's name",
+    "SeriesDescription": "the source's, shortened to make room, the bundle's name, and whether it may invent texture",
     "ReferencedSeriesSequence": "added: the source series with its instances",
     "SourceImageSequence": "the source instance, purpose 121322 DCM",
     "DerivationDescription": "what was done, added to what stood there",
@@ -82,7 +82,7 @@ _OTHER_CODE = ("other", "99CLARIVOX", "Other change of pixel values")
 _PRIMARY_ONLY = (uids.PositronEmissionTomographyImageStorage,)
 """SOP classes whose ImageType knows no SECONDARY: PET."""
 
-_INVENTS = "; fine texture may not be in the source"
+INVENTS = ", may invent texture"
 _LONGEST_TEXT, _LONGEST_DESCRIPTION, _LONGEST_INTEGER = 1024, 64, 2**31 - 1
 
 
@@ -190,7 +190,8 @@ class Derivation:
     def _series_description(self, header: Dataset, encoder: Encoder) -> bytes:
         run = self.provenance
         name = f"{run.bundle} x{run.scale[0]:g}" if run.scale[0] != 1 else run.bundle
-        ending = f"[{name[: _LONGEST_DESCRIPTION - 2]}]"
+        warning = INVENTS if run.may_invent else ""
+        ending = f"[{name[: _LONGEST_DESCRIPTION - 2 - len(warning)]}{warning}]"
         start = str(header.get("SeriesDescription") or "")[: _LONGEST_DESCRIPTION - len(ending) - 1].rstrip()
         return encoder.value("SeriesDescription", f"{start} {ending}".lstrip())
 
@@ -252,7 +253,9 @@ def sentence(run: Provenance) -> str:
         done += f"; {run.clipped_voxels} voxels clipped"
     if run.forced:
         done += "; the bundle is not made for this kind of image, the user insisted"
-    return done + (_INVENTS if run.task == "superres" else "")
+    if run.may_invent:
+        done += INVENTS
+    return done + ("; fine texture may not be in the source" if run.task == "superres" else "")
 
 
 def put(found: Bytes, encoded: bytes) -> None:

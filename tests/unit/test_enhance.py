@@ -64,6 +64,13 @@ def test_provenance_says_how() -> None:
     assert found.windows == 3 and found.redundancy == 1 and len(found.digest) == 64 and not found.forced
 
 
+@pytest.mark.parametrize("modality", ["MR", ""])
+def test_a_network_that_may_invent_texture_says_so(modality: str) -> None:
+    found = enhance(volume(modality=modality), toy(modalities=("MR",), may_invent=True), device="cpu").provenance
+    assert found is not None and found.may_invent
+    assert found.notes[0].startswith("toy may invent texture")
+
+
 def test_strength_zero_keeps_every_bit() -> None:
     assert (enhance(volume(), toy(), strength=0).array == volume().array).all()
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures as Secondary Capture."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,12 @@ def test_a_picture_becomes_a_capture_without_a_patient(picture: Volume, tmp_path
     np.testing.assert_array_equal(ds.pixel_array, picture.frames[0, 0])
     assert "denoise by mr_unet_denoise" in ds.DerivationDescription
     assert ds.ContributingEquipmentSequence[0].SoftwareVersions[1] == "cd" * 32
+
+
+def test_a_capture_says_that_its_texture_may_be_invented(picture: Volume, tmp_path: Path) -> None:
+    run = replace(DENOISED, may_invent=True)
+    found = pydicom.dcmread(write_capture(picture.replace(provenance=run), tmp_path / "d").files[0])
+    assert found.SeriesDescription == "[mr_unet_denoise, may invent texture]"
 
 
 def test_the_same_picture_gives_the_same_bytes(picture: Volume, tmp_path: Path) -> None:

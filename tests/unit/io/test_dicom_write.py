@@ -118,6 +118,16 @@ def test_a_long_description_is_cut_and_the_bundle_still_named(tmp_path: Path) ->
     assert found.endswith("ü [mr_unet_denoise]")
 
 
+@pytest.mark.parametrize("room", [0, 64])
+def test_a_series_that_may_show_invented_texture_says_so_in_its_description(tmp_path: Path, room: int) -> None:
+    phantom = read_phantom(Kind.CT, tmp_path / "s", SeriesDescription="a" * room)
+    run = Provenance(**{**vars(DENOISED), "may_invent": True})
+    found = derived(phantom.replace(provenance=run), tmp_path / "d")
+    assert found.SeriesDescription.endswith("[mr_unet_denoise, may invent texture]")
+    assert len(found.SeriesDescription) <= 64
+    assert "may invent texture" in found.DerivationDescription
+
+
 def test_no_clock_enters_unless_it_is_given(ct: Volume, tmp_path: Path) -> None:
     plain = derived(ct, tmp_path / "a")
     assert "InstanceCreationDate" not in plain
