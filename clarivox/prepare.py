@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from clarivox.errors import BundleError, RegionError
 from clarivox.metrics import noise_estimate
-from clarivox.scaling import Percentiles, Range, Samples, Scaling, StoredRange, Unscaled, Window
+from clarivox.scaling import Lowest, Percentiles, Range, Samples, Scaling, StoredRange, Unscaled, Window
 from clarivox.tiles import Box
 from clarivox.volume import Axis, Channels, Index, Volume
 
 __all__ = [
     "Items",
+    "Lowest",
     "NoiseLevel",
     "Percentiles",
     "PrepareVolume",

@@ -103,6 +103,16 @@ class StoredRange:
 
 
 @dataclass(frozen=True)
+class Lowest:
+    """The smallest value becomes 0 and the unit stays, so that padding, which a network sees as 0, is the darkest."""
+
+    def __call__(self, volume: Volume, samples: Samples) -> Range:
+        """A range of 1 from the smallest value on, or up to the largest where large is dark."""
+        low, high = percentiles(samples, (0.0, 100.0))
+        return Range(high - 1, high) if volume.inverted else Range(low, low + 1)
+
+
+@dataclass(frozen=True)
 class Unscaled:
     """Values as they are, in the volume's unit."""
 

@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "dose_law": ["--repeats", "16"],
     "speckle": [],
     "us_svd": ["--pictures", "4"],
+    "classical": ["--pictures", "1"],
 }
 """Name: what to add for the small run that each commit makes."""
 

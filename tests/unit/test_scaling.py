@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clarivox.errors import BundleError
-from clarivox.scaling import Percentiles, Samples, StoredRange, Unscaled, Window, percentiles
+from clarivox.scaling import Lowest, Percentiles, Samples, StoredRange, Unscaled, Window, percentiles
 from clarivox.volume import Volume
 
 SHARES = (0.0, 0.5, 25.0, 50.0, 99.0, 100.0)
@@ -76,3 +76,11 @@ def test_fixed_scales_do_not_look_at_the_volume() -> None:
     volume = Volume(np.zeros((1, 1, 1, 1)), np.eye(4))
     assert Window(-1000, 1000, clip=True)(volume, sliced(np.zeros(1))).clip
     assert Unscaled()(volume, sliced(np.zeros(1))).high == 1
+
+
+def test_the_lowest_value_becomes_zero_and_the_unit_stays() -> None:
+    volume = Volume(np.arange(5, 13).reshape(1, 2, 2, 2), np.eye(4))
+    found = Lowest()(volume, sliced(np.arange(5, 13)))
+    assert (found.low, found.high) == (5, 6)
+    found = Lowest()(volume.replace(inverted=True), sliced(np.arange(5, 13)))
+    assert (found.low, found.high) == (11, 12)
