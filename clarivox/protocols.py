@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clarivox.errors import GeometryError, OptionError
 from clarivox.metrics import psnr
+from clarivox.superres_protocol import SuperresLuma
 
 if TYPE_CHECKING:
     import torch
@@ -198,5 +199,5 @@ def of_bundle(bundle: Bundle, device: str = "cpu") -> Restore:
     return restore
 
 
-PROTOCOLS: dict[str, type[PictureProtocol]] = {"dncnn-gray": DncnnGray}
+PROTOCOLS: dict[str, type[PictureProtocol]] = {"dncnn-gray": DncnnGray, "sr-y": SuperresLuma}
 """By the name that the command line has for it. The fields of each are its settings."""
