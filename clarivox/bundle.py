@@ -216,7 +216,7 @@ class Bundle:
         if threads not in self._converted:
             sides = tuple(side * max(1, -(-16 // side)) for side in self.windows.stride)
             try:
-                channels = 2 * self.windows.neighbours + 1 + (self.preparing.noise is not None)
+                channels = self.windows.channels + (self.preparing.noise is not None)
                 converted = OpenVino(self.network.cpu(), channels, sides)
                 self._converted[threads] = converted
             except BundleError as cause:
