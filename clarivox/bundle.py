@@ -67,10 +67,10 @@ class BundleInfo:
         Raises:
             OptionError: naming what is allowed.
         """
-        import jsonschema
-
         allowed = self.options.get("properties", {})
         for name, value in options.items():
+            import jsonschema  # not there where bundles are only trained
+
             if name not in allowed:
                 known = ", ".join(sorted(allowed)) or "none"
                 raise OptionError(f"bundle {self.name} has no option {name}; its options are: {known}")
