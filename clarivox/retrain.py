@@ -20,7 +20,7 @@ import yaml
 
 from clarivox import manifest, prepared
 from clarivox.bundle import BundleInfo, describe, load
-from clarivox.errors import BundleError, FormatError, OptionError, OutputError
+from clarivox.errors import BundleError, ClarivoxError, FormatError, OptionError, OutputError
 from clarivox.new_bundle import about_training, copied, set_values
 from clarivox.progress import Progress
 from clarivox.splits import by_patient
@@ -221,7 +221,8 @@ def trainer_of(wish: Wish, data: Path, settings: Mapping[str, Any]) -> Trainer:
     """The trainer of a bundle's train.yaml.
 
     Raises:
-        BundleError: it has none.
+        BundleError: it has none, or it cannot be built (code bad_recipe).
+        InputError: the data cannot be used.
     """
     from monai.bundle import ConfigParser
 
@@ -232,13 +233,28 @@ def trainer_of(wish: Wish, data: Path, settings: Mapping[str, Any]) -> Trainer:
     more["tensorboard"] = str(wish.work / "tensorboard") if wish.tensorboard else None
     content["trainer"] |= {key: value for key, value in more.items() if value is not None}
     parser = ConfigParser(content)
-    for key in ("imports", "initialize"):
-        if key in content:
-            parser.get_parsed_content(key)
-    trainer = parser.get_parsed_content("trainer")
+    try:
+        for key in ("imports", "initialize"):
+            if key in content:
+                parser.get_parsed_content(key)
+        trainer = parser.get_parsed_content("trainer")
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise named(error, wish.bundle.name) from error
     if not isinstance(trainer, Trainer):
         raise BundleError(f"the train.yaml of {wish.bundle.name} has no clarivox.training.Trainer")
     return trainer
+
+
+def named(error: BaseException, bundle: str) -> ClarivoxError:
+    """The error of ours that MONAI's parser wrapped, or one that says that the recipe cannot be built."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ClarivoxError):
+        cause = cause.__cause__
+    if cause is not None:
+        return cause
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return BundleError(f"the recipe of {bundle} cannot be built: {type(error).__name__}: {error}", code="bad_recipe")
 
 
 def planned(wish: Wish, trainer: Trainer, settings: Mapping[str, Any]) -> dict[str, Any]:

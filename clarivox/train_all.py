@@ -214,10 +214,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=None, help="processes that make batches")
+    parser.add_argument("--bundles", type=Path, default=None, help="folder of the bundles; the shipped ones by default")
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     workers = workers_for(asked.device) if asked.workers is None else asked.workers
-    rows = train_all(asked.data, asked.output, asked.minutes, asked.device, workers, bundles=_shipped())
+    rows = train_all(asked.data, asked.output, asked.minutes, asked.device, workers, bundles=_below(asked.bundles))
     lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     for line in lines:
@@ -225,10 +226,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(row.error for row in rows) else 0
 
 
-def _shipped() -> list[BundleInfo]:
-    """The bundles of the package, or of the tree beside it where nothing was installed."""
-    tree = Path(__file__).parents[1] / "bundles"
-    return [describe(path) for path in sorted(tree.iterdir()) if path.is_dir()] if tree.is_dir() else catalogue()
+def _below(folder: Path | None) -> list[BundleInfo]:
+    """The bundles of a folder, or of the tree beside the package where nothing was installed."""
+    tree = folder or Path(__file__).parents[1] / "bundles"
+    found = [path.parents[1] for path in sorted(tree.glob("*/configs/metadata.json"))]
+    return [describe(path) for path in found] or catalogue()
 
 
 if __name__ == "__main__":
