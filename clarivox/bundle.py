@@ -92,7 +92,11 @@ def says(schema: Mapping[str, Any]) -> str:
     'allowed are 2, 3, 4'
     >>> says({"type": "number", "minimum": 0, "maximum": 1})
     'allowed are number, minimum 0, maximum 1'
+    >>> says({"anyOf": [{"enum": ["auto"]}, {"type": "number", "minimum": 0}]})
+    'allowed are auto, or number, minimum 0'
     """
+    if "anyOf" in schema:
+        return "allowed are " + ", or ".join(says(one).removeprefix("allowed are ") for one in schema["anyOf"])
     if "enum" in schema:
         return "allowed are " + ", ".join(map(str, schema["enum"]))
     rules = [str(schema.get("type", "any value"))]
