@@ -13,8 +13,17 @@ from clarivox.networks.layers import begin, block, convolution
 class Dncnn(nn.Module):
     """Denoises images of any size by x - noise(x).
 
-    The published DnCNN-S has 17 layers, DnCNN-B and DnCNN-3 have 20. The paper's counts, 0.556 M and 0.667 M, are of
-    the form with normalisation, whose 1108 and 1329 kFLOP a pixel lie in the convolutions alone.
+    The published DnCNN-S, for one noise level, has 17 layers; DnCNN-B and DnCNN-3 have 20.
+
+        layers   convolution, 3 x 3   normalised   parameters     kFLOP a pixel
+        1        1 to 64              no           640            1.2
+        2 to 16  64 to 64             yes          36,992 each    73.7 each
+        17       64 to 1              no           577            1.2
+        all                                        556,097        1108
+        with 20 layers                             667,073        1329
+
+    The paper's own networks have 0.556 M and 0.667 M parameters, as here. The FLOPs, which it does not give, lie in the
+    convolutions alone; a multiply-add is two.
 
     Args:
         spatial_dims: 2 or 3.
