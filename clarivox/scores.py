@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clarivox.compare import Figure
+from clarivox.volume import Unit
 
 if TYPE_CHECKING:
     from clarivox.evaluation import Outcome
@@ -113,7 +114,8 @@ class Scores:
         values = np.array(list(mine.values()))
         own = self._values(name, self.methods[0]) if method != self.methods[0] else {}
         both = [case for case in own if case in mine]
-        ahead = np.array([own[case] - mine[case] for case in both])
+        sign = -1 if scores[0].better == "lower" else 1
+        ahead = np.array([sign * (own[case] - mine[case]) for case in both])
         ahead = ahead[np.isfinite(ahead)]
         paired = bool(both) and len(ahead) == len(both)
         return Summary(
@@ -151,22 +153,31 @@ class Scores:
         peaks = [row.peak_bytes for row in mine if row.peak_bytes is not None]
         return float(np.mean([row.seconds for row in mine])), max(peaks, default=None)
 
-    def markdown(self) -> str:
-        """Figures down, methods across: mean ± standard deviation (95 % interval)."""
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows: figures down, methods across, mean ± standard deviation (95 % interval)."""
         found = self.summaries()
         methods = [method for method in (INPUT, *self.methods) if any(one.method == method for one in found)]
-        lines = ["| figure | " + " | ".join(methods) + " |", "| --- |" + " --- |" * len(methods)]
+        rows = []
         for name in dict.fromkeys(one.figure for one in found):
-            cells = {one.method: cell(one) for one in found if one.figure == name}
-            unit = next(one.unit for one in found if one.figure == name)
-            title = f"{name}, {unit}" if unit and unit != "relative" else name
-            lines.append(f"| {title} | " + " | ".join(cells.get(method, "") for method in methods) + " |")
-        costs = {method: self.cost(method) for method in methods}
-        seconds = [f"{cost[0]:.2f}" if cost else "" for cost in costs.values()]
-        peaks = [f"{cost[1] / 1e6:.0f}" if cost and cost[1] is not None else "" for cost in costs.values()]
-        lines.append("| time a case, s | " + " | ".join(seconds) + " |")
-        lines.append("| peak memory, MB | " + " | ".join(peaks) + " |")
-        return "\n".join(lines) + "\n"
+            mine = {one.method: one for one in found if one.figure == name}
+            unit = next(iter(mine.values())).unit
+            title = f"{name}, {unit}" if unit and unit != Unit.RELATIVE else name
+            rows.append([title, *(cell(mine[method]) if method in mine else "" for method in methods)])
+        costs = [self.cost(method) for method in methods]
+        rows.append(["time a case, s", *(f"{cost[0]:.2f}" if cost else "" for cost in costs)])
+        peaks = [f"{cost[1] / 1e6:.0f}" if cost and cost[1] is not None else "" for cost in costs]
+        rows.append(["peak memory, MB", *peaks])
+        return ["figure", *methods], rows
+
+    def leads(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows: how far the method in question is ahead of each other one, where one is better."""
+        found = [one for one in self.summaries() if one.better and one.lead is not None]
+        methods = [method for method in (INPUT, *self.methods[1:]) if any(one.method == method for one in found)]
+        rows = []
+        for name in dict.fromkeys(one.figure for one in found):
+            mine = {one.method: one for one in found if one.figure == name}
+            rows.append([name, *(_lead(mine[method]) if method in mine else "" for method in methods)])
+        return ["figure", *methods], rows
 
     def ways(self) -> dict[str, str]:
         """Of each figure how it was taken: range, window, variant."""
@@ -259,12 +270,27 @@ def interval(values: np.ndarray[Any, Any], patients: Sequence[str], seed: int = 
 def shared_words(ways: Sequence[str]) -> str:
     """What all of several descriptions say, part by part: places that differ from case to case are left out.
 
-    >>> shared_words(["range 255; x 1:4", "range 255; x 2:5"])
-    'range 255'
+    >>> shared_words(["range 240, of each; x 1:4", "range 255, of each; x 2:5"])
+    'range 240 to 255, of each'
     """
     first = ways[0].split("; ")
-    others = [set(way.split("; ")) for way in ways[1:]]
-    return "; ".join(part for part in first if all(part in other for other in others))
+    others = [way.split("; ") for way in ways[1:]]
+    kept = []
+    for part in first:
+        if all(part in other for other in others):
+            kept.append(part)
+        elif part.startswith("range "):
+            kept.append(_ranges([next((p for p in way if p.startswith("range ")), part) for way in (first, *others)]))
+    return "; ".join(kept)
+
+
+def _ranges(parts: Sequence[str]) -> str:
+    """Several ranges as one: the smallest to the largest."""
+    _, _, rest = parts[0].removeprefix("range ").partition(",")
+    values = sorted(
+        (part.removeprefix("range ").partition(",")[0] for part in parts), key=lambda v: float(v.split()[0])
+    )
+    return f"range {values[0]} to {values[-1]}" + (f",{rest}" if rest else "")
 
 
 def cell(one: Summary) -> str:
@@ -279,6 +305,24 @@ def cell(one: Summary) -> str:
     if one.interval is not None:
         text += f" ({number(one.interval[0])} to {number(one.interval[1])})"
     return text
+
+
+def _lead(one: Summary) -> str:
+    text = f"{one.lead:+.3g}"
+    return text if one.lead_interval is None else f"{text} ({one.lead_interval[0]:+.3g} to {one.lead_interval[1]:+.3g})"
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as Markdown.
+
+    >>> print(markdown(["a", "b"], [["1", "2"]]), end="")
+    | a | b |
+    | --- | --- |
+    | 1 | 2 |
+    """
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def number(value: float, digits: int = 4) -> str:

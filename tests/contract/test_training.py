@@ -14,6 +14,7 @@ from monai.bundle import run
 
 from clarivox import io, manifest
 from clarivox.bundle import BundleInfo, catalogue
+from clarivox.io.dicom_new import new_series, save_series
 from clarivox.manifest import sha256
 from clarivox.phantoms import ct, mr
 from clarivox.volume import Volume
@@ -36,13 +37,16 @@ def write_like(path: Path, info: BundleInfo) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     deep = SIDE if info.spatial_dims == 3 else 2
     if "CT" in info.modalities:
-        volume = ct(size=SIDE, slices=deep)[1]
-        target = path if path.name.endswith((".nii", ".nii.gz")) else path.with_suffix("")
-        io.write(volume, target, as_="nifti" if target == path else "dicom")
+        volume, named = ct(size=SIDE, slices=deep)[1], path.name.endswith((".nii", ".nii.gz"))
+        if named:
+            io.write(volume, path, as_="nifti")
+        else:
+            # A folder takes the place of a single DICOM file too.
+            save_series(new_series(volume, "ct"), path)
     elif path.suffix in (".png", ".jpg"):
         io.write(picture(), path.with_suffix(".png"))
     else:
-        io.write(mr(size=SIDE, slices=deep)[1], path, as_=None if path.suffix else "dicom")
+        io.write(mr(size=SIDE, slices=deep)[1], path)
 
 
 def tiny(info: BundleInfo, folder: Path) -> tuple[Path, Path]:

@@ -84,12 +84,11 @@ def toy_scores() -> Scores:
 
 def test_the_tables_tell_mean_deviation_interval_and_cost() -> None:
     scores = toy_scores()
-    table = scores.markdown()
-    assert (
-        "| figure | input | net |" in table
-        and "24 ± 1 (23.5 to 25)" in table
-        and "| time a case, s | 0.50 | 0.50 |" in table
-    )
+    columns, rows = scores.table()
+    assert columns == ["figure", INPUT, "net"]
+    assert rows[0] == ["PSNR, dB", "20 ± 0 (20 to 20)", "24 ± 1 (23.5 to 25)"]
+    assert rows[1] == ["time a case, s", "0.50", "0.50"]
+    assert scores.leads() == (["figure", INPUT], [["PSNR", "+4 (+3.5 to +5)"]])
     assert scores.csv().splitlines()[1] == "c0,a,input,PSNR,20,dB,0.500,"
     assert json.loads(json.dumps(scores.as_dict()))["patients"] == 2
     assert scores.ways() == {"PSNR": "range 1"}
