@@ -4,7 +4,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 LONG_MUTANTS ?= 100000
 
-.PHONY: help setup demo test check e2e fuzz bench bench-ci bench-gpu long results wheel licences figures picture clean
+MINUTES ?= 25
+DEVICE ?= cuda
+DATA ?= $(CLARIVOX_DATA)
+
+.PHONY: weights help setup demo test check e2e fuzz bench bench-ci bench-gpu long results wheel licences figures picture clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -52,6 +56,9 @@ bench-gpu: .venv/test ## 512^3 in memory on a GPU
 long: .venv/test ## before an issue is closed; JSON under docs/long/
 	$(BIN)/python -m tests.benchmarks --json docs/long
 	$(BIN)/python -m tests.fuzz --mutants $(LONG_MUTANTS) --json docs/long/fuzz.json
+
+weights: .venv/bare ## train every bundle anew into weights/, DATA=DIR MINUTES=25 DEVICE=cuda; run it again to go on
+	$(BIN)/python -m clarivox.train_all $(DATA) --minutes $(MINUTES) --device $(DEVICE) --output weights
 
 wheel: .venv/test ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build --quiet

@@ -67,10 +67,10 @@ class BundleInfo:
         Raises:
             OptionError: naming what is allowed.
         """
-        import jsonschema
-
         allowed = self.options.get("properties", {})
         for name, value in options.items():
+            import jsonschema  # not there where bundles are only trained
+
             if name not in allowed:
                 known = ", ".join(sorted(allowed)) or "none"
                 raise OptionError(f"bundle {self.name} has no option {name}; its options are: {known}")
@@ -220,7 +220,7 @@ class Bundle:
         if threads not in self._converted:
             sides = tuple(side * max(1, -(-16 // side)) for side in self.windows.stride)
             try:
-                channels = 2 * self.windows.neighbours + 1 + (self.preparing.noise is not None)
+                channels = self.windows.channels + (self.preparing.noise is not None)
                 converted = OpenVino(self.network.cpu(), channels, sides)
                 self._converted[threads] = converted
             except BundleError as cause:

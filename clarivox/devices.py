@@ -79,7 +79,6 @@ def footprint(network: torch.nn.Module, windows: Windows) -> int:
     Twice the largest layer's input and output: some layers keep a copy, and skips live beside.
     """
     side = rounded_up(24, max(windows.stride))
-    channels = 2 * windows.neighbours + 1
     largest = 0
 
     def look(_module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
@@ -89,7 +88,7 @@ def footprint(network: torch.nn.Module, windows: Windows) -> int:
 
     hooks = [m.register_forward_hook(look) for m in network.modules() if not list(m.children())]
     like = next(network.parameters(), torch.empty(0))
-    sample = torch.zeros((1, channels, *(side,) * windows.spatial_dims), device=like.device, dtype=like.dtype)
+    sample = torch.zeros((1, windows.channels, *(side,) * windows.spatial_dims), device=like.device, dtype=like.dtype)
     try:
         network(sample)
     finally:

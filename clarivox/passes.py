@@ -53,6 +53,7 @@ class Run:
         batch: windows in one call; 0 finds it: 1 on a CPU, where more leave the caches, else what fits.
         keep: layers leave their memory to the next layer; worth it where they need more than windows themselves.
         on_window: called after each batch with the share of the pass that it made.
+        share: of the pass that the blended window at work makes.
         host: accumulate blended windows on the host.
         windows, computed: network windows so far, and voxels in them.
         notes: every step back that memory enforced.
@@ -64,6 +65,7 @@ class Run:
     batch: int = 0
     keep: bool = False
     on_window: Callable[[float], None] | None = None
+    share: float = 0.0
     host: bool = False
     windows: int = 0
     computed: int = 0

@@ -7,8 +7,9 @@ validation and test, the paths below the folder of data sets. No subject stands 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,3 +65,28 @@ def volumes(dataset_dir: str | Path, split: str | Path, part: str) -> Iterator[t
     """Reads the volumes of one part of a split, one after another."""
     for example in examples(dataset_dir, split, part):
         yield example, clarivox.io.read(example.path)
+
+
+def by_patient(files: Mapping[str, Sequence[str]], seed: int = 0) -> dict[str, dict[str, list[str]]]:
+    """Patients dealt out at random, 80 % to train, 10 % to validation and 10 % to test, one at least to each.
+
+    Args:
+        files: each patient's paths.
+        seed: another one deals otherwise; the same gives the same.
+
+    Raises:
+        SeriesError: there are under three patients (code too_few_patients).
+
+    >>> split = by_patient({f"p{n}": [f"{n}.nii"] for n in range(20)})
+    >>> {part: len(subjects) for part, subjects in split.items()}
+    {'train': 16, 'validation': 2, 'test': 2}
+    """
+    if len(files) < 3:
+        raise SeriesError(
+            f"a split by patient needs three patients or more, one each to train, select and test; found {len(files)}",
+            code="too_few_patients",
+        )
+    order = sorted(files, key=lambda subject: hashlib.sha256(f"{seed} {subject}".encode()).digest())
+    tenth = max(1, round(len(order) / 10))
+    ends = {"test": order[:tenth], "validation": order[tenth : 2 * tenth], "train": order[2 * tenth :]}
+    return {part: {s: list(files[s]) for s in sorted(ends[part])} for part in ("train", "validation", "test")}

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import io
+import copy
 import logging
 import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from clarivox import checkpoints, manifest, parallel
 from clarivox.adversarial import Opponent
-from clarivox.errors import BundleError, CancelledError, OptionError, TrainingError
-from clarivox.io import atomic
+from clarivox.errors import CancelledError, OptionError, TrainingError
 from clarivox.losses import RelativeSquaredError as RelativeSquaredError
 from clarivox.progress import Progress, Step
 from clarivox.training_log import Row, TrainingLog
+from clarivox.weights import channels_last, fill, read_weights, write_model
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,13 @@ class Score(Protocol):
         """Larger is better. The network is where it was trained: give it images on the device of its parameters."""
 
 
+class Pace(NamedTuple):
+    """How fast a training goes."""
+
+    step_s: float
+    score_s: float
+
+
 class _Numbered(Dataset[tuple[Tensor, ...]]):
     """Batches by number for torch's loader: this process's share of each."""
 
@@ -51,49 +58,6 @@ class _Numbered(Dataset[tuple[Tensor, ...]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, ...]:
         return parallel.share(tuple(self.batches.batch(number)))
-
-
-def write_model(network: nn.Module, bundle_root: Path, weights: str = "models/model.pt") -> None:
-    """Writes a network's weights into a bundle, a plain state dict in half precision, and seals the bundle anew.
-
-    Raises:
-        CapacityError: the disk is full; the weights that were there stay.
-    """
-    state = {
-        name: value.detach().half().cpu().clone() if value.is_floating_point() else value.detach().cpu().clone()
-        for name, value in network.state_dict().items()
-    }
-    stream = io.BytesIO()  # given a file, torch would write its passing name into it
-    torch.save(state, stream)
-    with atomic.file(bundle_root / weights, overwrite=True) as temporary:
-        temporary.write_bytes(stream.getbuffer())
-    manifest.seal(bundle_root)
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Weights that `write_model` wrote, in single precision.
-
-    Raises:
-        BundleError: the file is no such file (code bad_weights).
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    except checkpoints.DAMAGE as cause:
-        raise BundleError(f"the weights {Path(path).name} to begin with cannot be read", code="bad_weights") from cause
-
-
-Laid = TypeVar("Laid", Tensor, nn.Module)
-
-
-def channels_last(item: Laid) -> Laid:
-    """Lays a tensor's, or a module's, memory out channels last, in which convolutions train up to twice as fast."""
-    if isinstance(item, Tensor):
-        layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
-        return item.contiguous(memory_format=layouts.get(item.ndim, torch.contiguous_format))
-    for part in item.parameters():
-        part.data = channels_last(part.data)
-    return item
 
 
 class Trainer:
@@ -171,7 +135,7 @@ class Trainer:
         self.bundle_root, self.weights, self.checkpoint = Path(bundle_root), weights, Path(checkpoint)
         self.workers, self.progress = workers, progress
         if init_from is not None:
-            _fill(self.network, read_weights(init_from), Path(init_from).name)
+            fill(self.network, read_weights(init_from), Path(init_from).name)
         if opponent is not None:
             opponent.to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=learning_rate)
@@ -309,9 +273,12 @@ class Trainer:
 
     def save(self) -> None:
         """Writes a checkpoint; the one before stays beside it."""
-        if not self.first:
-            return
-        state: dict[str, Any] = {
+        if self.first:
+            checkpoints.save(self.checkpoint, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on; the tensors are the trainer's own."""
+        return {
             "network": self.network.state_dict(),
             "averaged": self.averaged,
             "optimizer": self.optimizer.state_dict(),
@@ -324,17 +291,29 @@ class Trainer:
             "seconds": time.monotonic() - self.mark,
             "rows": [list(row) for row in self.log.rows],
         }
-        checkpoints.save(self.checkpoint, state)
 
     def resume(self) -> None:
         """Goes on from the checkpoint, where there is one.
 
         Raises:
-            TrainingError: none is whole (code torn_checkpoint), or it is of another network (code other_checkpoint).
+            TrainingError: none is whole (code torn_checkpoint), or it is of another network.
         """
         state = checkpoints.load(self.checkpoint, self.device)
         if state is None:
             return
+        self.restore(state)
+        logger.info("resumed at step %d", self.step)
+        if state["steps"] != self.steps:
+            logger.warning(
+                "the run was begun for %d steps; the learning rate now follows %d", state["steps"], self.steps
+            )
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes over what `state` gave.
+
+        Raises:
+            TrainingError: it is of another network (code other_checkpoint).
+        """
         try:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -350,11 +329,28 @@ class Trainer:
         self.log.resume(state["rows"])
         self.sum.fill_(state["sum"])
         self.spent = state["seconds"]
-        logger.info("resumed at step %d", self.step)
-        if state["steps"] != self.steps:
-            logger.warning(
-                "the run was begun for %d steps; the learning rate now follows %d", state["steps"], self.steps
-            )
+
+    def last_step(self, steps: int) -> None:
+        """Ends after so many steps instead; a short training is warmed up, scored and kept in proportion."""
+        self.steps = steps
+        self.warm_up = min(self.warm_up, max(1, steps // 10))
+        self.every = min(self.every, max(1, steps // 4))
+
+    def pace(self, seconds: float = 5.0) -> Pace:
+        """Seconds a step and a score, from trials that leave no trace; `steps` may be set anew after it."""
+        before = copy.deepcopy(self.state())
+        batches = self._batches()
+        marks: list[float] = []
+        while self.step < self.steps and (len(marks) < 4 or (marks[-1] - marks[0] < seconds and len(marks) < 200)):
+            self.advance(next(batches))
+            self.sum.item()  # waits for a GPU
+            marks.append(time.monotonic())
+        self.network.eval()
+        self.score(self.network)
+        scored = time.monotonic() - marks[-1]
+        self.network.train()
+        self.restore(before)
+        return Pace((marks[-1] - marks[0]) / max(1, len(marks) - 1), scored)
 
     def _tell(self) -> None:
         if self.progress is None:
@@ -368,10 +364,3 @@ class Trainer:
                 f"stopped on request at step {self.step} of {self.steps}; "
                 f"the checkpoint {self.checkpoint.name} goes on from there"
             )
-
-
-def _fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as cause:
-        raise BundleError(f"the weights {name} to begin with are of another network", code="bad_weights") from cause

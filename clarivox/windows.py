@@ -115,6 +115,11 @@ class Windows(Inferer):  # type: ignore[misc]
             raise BundleError("nothing to enhance: the batch is empty")
         return result.to(inputs.device)
 
+    @property
+    def channels(self) -> int:
+        """Channels that the network takes: a slice and its neighbours."""
+        return 2 * self.neighbours + 1
+
     def halo(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Reach along each axis of an image; as long as the axis where it must not be cut."""
         return (*self.reach[:2], shape[2]) if self.clip else self.reach[: self.spatial_dims]
@@ -197,13 +202,25 @@ class Windows(Inferer):  # type: ignore[misc]
 
     def _forward(self, images: Images, group: range, window: Box, network: Predictor, run: Run) -> torch.Tensor:
         """The network's output for one window of several images, on the device."""
+        output = network(channels_last(self._read(images, group, window).to(run.device)))
+        return self._checked(output, group, window, run)
+
+    def _read(self, images: Images, group: range, window: Box) -> torch.Tensor:
+        """One window of several images, on the host; beyond an image its last voxel is repeated."""
         inside = tuple(slice(w.start, min(w.stop, n)) for w, n in zip(window, images.shape, strict=True))
         batch = torch.stack([images.read(item, inside) for item in group])
         beyond = [w.stop - i.stop for w, i in zip(window, inside, strict=True)]
         if any(beyond):
             pads = [n for extra in reversed(beyond) for n in (0, extra)]
             batch = torch.nn.functional.pad(batch, pads, mode="replicate")
-        output = network(channels_last(batch.to(run.device)))
+        return batch
+
+    def _checked(self, output: torch.Tensor, group: range, window: Box, run: Run) -> torch.Tensor:
+        """The output, counted, if it has the shape that it should have.
+
+        Raises:
+            BundleError: it has another.
+        """
         expected = tuple((w.stop - w.start) * self.scale for w in window)
         if tuple(output.shape[2:]) != expected or output.shape[0] != len(group):
             raise BundleError(f"the network must return {expected} for this window; it returned {tuple(output.shape)}")
@@ -228,6 +245,7 @@ class Windows(Inferer):  # type: ignore[misc]
         deep = (plan[0].window[-1].stop - plan[0].window[-1].start) * self.scale
         total: torch.Tensor | None = None
         begun = 0
+        run.share = 1 / (len(plan) * len(images))
         for number, tile in enumerate(plan):
             try:
                 output = self._forward(images, range(item, item + 1), tile.window, network, run)[0]
@@ -247,8 +265,12 @@ class Windows(Inferer):  # type: ignore[misc]
                 yield self._finished(item, total, begun, ready, shape)
                 total = _moved_on(total, following - begun)
                 begun = following
-            if run.on_window is not None:
-                run.on_window(1 / (len(plan) * len(images)))
+            self._tell(run)
+
+    def _tell(self, run: Run) -> None:
+        """Says that a blended window is done."""
+        if run.on_window is not None:
+            run.on_window(run.share)
 
     def _finished(self, item: int, total: torch.Tensor, begun: int, ready: int, shape: tuple[int, ...]) -> Piece:
         """The first `ready` voxels along the last axis of what is summed up, without what lies beyond the image."""

@@ -17,6 +17,7 @@ from clarivox.cli.evaluate import evaluate
 from clarivox.cli.info import info
 from clarivox.cli.sample import sample
 from clarivox.cli.screen import EXIT_CODES, Reporting
+from clarivox.cli.train import preprocess, train
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (enhance, info, bundles, compare, evaluate, sample, doctor, demo):
+for command in (enhance, info, bundles, compare, evaluate, sample, doctor, demo, train, preprocess):
     app.command()(command)
 
 

@@ -121,16 +121,13 @@ def speckle_variation(envelope: Tensor, shown: Tensor) -> Tensor:
         Aja-Fernandez and Alberola-Lopez, On the estimation of the coefficient of variation for anisotropic diffusion
         speckle filtering, IEEE TIP 15 (2006).
     """
-    found = []
-    for picture, counts in zip(envelope.log(), shown, strict=True):
-        rows = (picture[:, 1:] - picture[:, :-1])[counts[:, 1:] & counts[:, :-1]]
-        columns = (picture[:, :, 1:] - picture[:, :, :-1])[counts[:, :, 1:] & counts[:, :, :-1]]
-        steps = torch.cat([rows, columns])
-        if len(steps) == 0:
-            found.append(envelope.new_zeros(()))
-        else:
-            found.append(steps.abs().median() * (1.4826 / 2**0.5))
-    return torch.stack(found)[:, None, None, None]
+    log = torch.where(shown, envelope.log(), torch.nan)
+    rows, columns = log[:, :, 1:] - log[:, :, :-1], log[..., 1:] - log[..., :-1]
+    steps = torch.cat([rows.flatten(1), columns.flatten(1)], 1).abs()
+    if steps.shape[1] == 0:
+        return envelope.new_zeros((len(envelope), 1, 1, 1))
+    found = steps.nanmedian(1).values.nan_to_num(0.0) * (1.4826 / 2**0.5)
+    return found[:, None, None, None]
 
 
 def closed(mask: Tensor) -> Tensor:

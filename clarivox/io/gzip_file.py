@@ -6,16 +6,22 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from isal import igzip, igzip_threaded, isal_zlib
 from numpy.typing import NDArray
 
 from clarivox.errors import DecodeError, TruncatedError
+
+isal_zlib: Any
+try:
+    from isal import igzip, igzip_threaded, isal_zlib
+except ImportError:  # a machine that only trains: slower, and other bytes of the same content are written
+    igzip, igzip_threaded, isal_zlib = None, None, zlib
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -23,7 +29,7 @@ MAX_RATIO = 1040
 """Bytes that one byte of deflate can stand for at most (1032), with room for headers."""
 
 _CHUNK = 4 << 20
-_DAMAGE: Any = (gzip.BadGzipFile, isal_zlib.IsalError)
+_DAMAGE: Any = (gzip.BadGzipFile, isal_zlib.error)
 _MAX_THREADS = 8
 
 
@@ -69,7 +75,7 @@ def reading_at(path: Path, offset: int, packing: str) -> Iterator[BinaryIO]:
 
 def _unpacked(file: BinaryIO, packing: str) -> Any:
     if packing == "gzip":
-        return igzip.IGzipFile(fileobj=file, mode="rb")
+        return (igzip.IGzipFile if igzip else gzip.GzipFile)(fileobj=file, mode="rb")
     return io.BufferedReader(_ZlibReader(file)) if packing == "zlib" else file
 
 
@@ -163,7 +169,11 @@ def write_after(path: Path, start: bytes, blocks: Iterable[NDArray[Any] | bytes]
 
 def _write_gzip(file: BinaryIO, blocks: Iterable[NDArray[Any] | bytes], level: int) -> None:
     threads = max(1, min(_MAX_THREADS, len(os.sched_getaffinity(0))))
-    with igzip_threaded.open(file, "wb", compresslevel=level, threads=threads) as stream:
+    if igzip_threaded is None:
+        packer: Any = gzip.GzipFile("", "wb", 6, file, mtime=0)
+    else:
+        packer = igzip_threaded.open(file, "wb", compresslevel=level, threads=threads)
+    with packer as stream:
         for block in blocks:
             stream.write(_bytes_of(block))
 

@@ -17,8 +17,9 @@ from clarivox import checkpoints, manifest
 from clarivox.errors import BundleError, CancelledError, CapacityError, TrainingError
 from clarivox.losses import RelativeSquaredError
 from clarivox.progress import Step
-from clarivox.training import Trainer, write_model
+from clarivox.training import Trainer
 from clarivox.training_log import Row, Shown, read_log
+from clarivox.weights import write_model
 from tests.toy_training import Closeness, Doubling, trainer
 
 ROOT = Path(__file__).parents[2]
