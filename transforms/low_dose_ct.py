@@ -91,12 +91,15 @@ class LowDoseCT:
     def _noise(self, hu: Tensor, generator: torch.Generator) -> Tensor:
         """Of slices (N, X, Y), in HU."""
         paths = project((hu.clamp(*HU_RANGE) / 1000 + 1) * WATER_PER_MM, self.beam)
-        lines = self._measured(paths, generator)
+        lines = self.errors(paths, generator)
         sides = (hu.shape[1], hu.shape[2])
         return reconstruct(lines, self.beam, sides, self.kernel) * (1000 / WATER_PER_MM)
 
-    def _measured(self, paths: Tensor, generator: torch.Generator) -> Tensor:
-        """The error of the line integrals that a scan at this dose measures."""
+    def errors(self, paths: Tensor, generator: torch.Generator) -> Tensor:
+        """The errors of line integrals that a scan at this dose measures; shape (N, views, bins), as `project` gives.
+
+        For those who simulate one slice at many doses and project it once.
+        """
         expected = self.photons * torch.exp(-paths)
         counts = torch.poisson(expected, generator=generator) if self.clean else expected.round()
         held = paths if self.clean else -torch.log(counts.clamp(min=1) / self.photons)

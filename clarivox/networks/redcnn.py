@@ -16,8 +16,15 @@ from clarivox.networks.layers import CONV, TRANSPOSED, begin, cropped, filled
 class Redcnn(nn.Module):
     """Denoises images: unpadded convolutions shrink the grid, transposed ones widen it again, with additive shortcuts.
 
-    The published form has 5 + 5 layers, 5 wide, of 96 features; the paper's counts are 1.849 M parameters and
-    3497 kFLOP a pixel at 512 x 512.
+    As published (`ct_redcnn_denoise/configs/published.yaml`), at 512 x 512; ours has 32 features and no constants:
+
+        layers                     channels            side of the grid   parameters   kFLOP a pixel
+        convolution 1              1 to 96             508                     2,496               5
+        convolutions 2 to 5        96 to 96            504, ..., 492         921,984            1744
+        transposed 1 to 4          96 to 96            496, ..., 508         921,984            1744
+        transposed 5               96 to 1             512                     2,401               5
+        all, the paper's counts                                              1.849 M            3497
+        all with 32 features       without constants                         206,400             391
 
     Args:
         spatial_dims: 2 or 3.
