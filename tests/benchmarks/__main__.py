@@ -23,11 +23,10 @@ BENCHMARKS: dict[str, list[str]] = {
     "gpu": [],
     "engine": ["--rounds", "5"],
     "mr_denoise": ["--slices", "2"],
+    "ct_denoise": ["--slices", "1", "--repeats", "2", "--tuning", "0", "--cut", "256", "--views", "90"],
     "cxr_superres": [],
     "dose_law": ["--repeats", "16"],
     "speckle": [],
-    "train_srcnn": ["--minutes", "0.2", "--pictures", "12"],
-    "training_memory": ["--volumes", "8", "24", "--batches", "120"],
     "us_svd": ["--pictures", "4"],
     "classical": ["--pictures", "1"],
 }
