@@ -10,10 +10,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+import clarivox.io
 from clarivox.errors import OptionError
-from clarivox.splits import volumes
+from clarivox.image_cache import CachedImages, Groups, ImageCache, bytes_of, sides_of
+from clarivox.splits import examples
 from clarivox.training_log import Shown
 from clarivox.transforms.bicubic import BicubicResize
 from clarivox.volume import Volume
@@ -31,9 +34,9 @@ class Degradation(Protocol):
 
 @dataclass(frozen=True)
 class Pictures:
-    """Clean pictures of one volume, shape (1, X, Y) each, that are drawn from alike."""
+    """Clean pictures of one volume, shape (1, X, Y) each, or the volume itself, that are drawn from alike."""
 
-    images: tuple[Tensor, ...]
+    images: Sequence[Tensor]
     weight: float = 1.0
     """How often this volume is chosen, relative to the others."""
 
@@ -81,16 +84,85 @@ def pictures_of(
     shrink: Mapping[float | str, float] | None = None,
     scale: float | None = None,
     weights: Mapping[str, float] | None = None,
+    cache_mb: float = 4096,
 ) -> list[Pictures]:
-    """`pictures` of every volume of one part of a split; `weights` are by file name without suffix, 1 where absent."""
-    return [
-        group
-        for example, volume in volumes(dataset_dir, split, part)
-        for group in pictures(volume, shrink=shrink, scale=scale, weight=(weights or {}).get(example.name, 1.0))
-    ]
+    """`pictures` of every volume of one part of a split, each read once now, and again when it is no longer kept.
+
+    Args:
+        dataset_dir: the folder that the split's paths are below.
+        split: the JSON file.
+        part: train, validation or test.
+        shrink: as in `pictures`.
+        scale: as in `pictures`.
+        weights: by file name without suffix, 1 where absent.
+        cache_mb: pictures that are kept in memory, in MB; memory does not grow with the data set beyond.
+    """
+
+    def cut(volume: Volume) -> list[Pictures]:
+        return pictures(volume, shrink=shrink, scale=scale)
+
+    return _cached(dataset_dir, split, part, cut, weights, cache_mb)
 
 
-def spread(groups: Sequence[Pictures], each: int, multiple: int = 1, side: int | None = None) -> list[Tensor]:
+def volumes_of(
+    dataset_dir: str | Path,
+    split: str | Path,
+    part: str,
+    *,
+    scale: float | None = None,
+    offset: float = 0.0,
+    weights: Mapping[str, float] | None = None,
+    cache_mb: float = 4096,
+) -> list[Pictures]:
+    """Every volume of one part of a split whole, for patches in three dimensions: (values - offset) / scale.
+
+    Args:
+        dataset_dir: the folder that the split's paths are below.
+        split: the JSON file.
+        part: train, validation or test.
+        scale: the value above `offset` that becomes 1; None takes each volume's 99th percentile.
+        offset: the value that becomes 0.
+        weights: by file name without suffix, 1 where absent.
+        cache_mb: as in `pictures_of`.
+    """
+
+    def whole(volume: Volume) -> list[Pictures]:
+        values = torch.from_numpy(np.ascontiguousarray(volume.values()[0])) - offset
+        return [Pictures(((values / (scale or float(np.percentile(values.numpy(), 99)) or 1.0))[None],))]
+
+    return _cached(dataset_dir, split, part, whole, weights, cache_mb)
+
+
+def _cached(
+    dataset_dir: str | Path,
+    split: str | Path,
+    part: str,
+    cut: Callable[[Volume], list[Pictures]],
+    weights: Mapping[str, float] | None,
+    cache_mb: float,
+) -> list[Pictures]:
+    cache, found = ImageCache(int(cache_mb * 1e6)), []
+    for example in examples(dataset_dir, split, part):
+        weight = (weights or {}).get(example.name, 1.0)
+        shares: list[float] = []
+
+        def make(path: Path = example.path, shares: list[float] = shares) -> Groups:
+            groups = cut(clarivox.io.read(path))
+            shares[:] = [group.weight for group in groups]
+            return tuple(tuple(group.images) for group in groups)
+
+        key = str(example.path)
+        made = cache.get(key, make)
+        size = bytes_of(made)
+        for number, (images, share) in enumerate(zip(made, shares, strict=True)):
+            cached = CachedImages(cache, key, make, number, sides_of(images), size)
+            found.append(Pictures(cached, weight * share))
+    return found
+
+
+def spread(
+    groups: Sequence[Pictures], each: int, multiple: int = 1, side: int | None = None, most: int = 256
+) -> list[Tensor]:
     """Evenly spaced pictures of each group, cropped to multiples of a number of pixels; for validation.
 
     Args:
@@ -98,13 +170,15 @@ def spread(groups: Sequence[Pictures], each: int, multiple: int = 1, side: int |
         each: pictures of each group, at most.
         multiple: sides are cut at their end to whole multiples of this.
         side: pixels along each axis that are kept, from the middle; None keeps all.
+        most: pictures in all, about; of more groups than that, evenly spaced ones are taken.
 
     >>> group = Pictures(tuple(torch.full((1, 9, 9), float(i)) for i in range(7)))
     >>> [float(image.mean()) for image in spread([group], each=3, multiple=4)]
     [1.0, 3.0, 5.0]
     """
-    chosen = []
-    for group in groups:
+    chosen: list[Tensor] = []
+    wanted = min(len(groups), max(1, most // each))
+    for group in (groups[int(place)] for place in (np.arange(wanted) + 0.5) * len(groups) / max(1, wanted)):
         places = (np.arange(each) + 0.5) * len(group.images) / each
         for place in dict.fromkeys(places.astype(int).tolist()):
             image = group.images[place]
@@ -124,6 +198,13 @@ def cropped(volume: Volume, multiple: int) -> Volume:
     return volume.replace(array=volume.array[:, : x - x % multiple, : y - y % multiple])
 
 
+Pool = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Places of groups, and the chance of each."""
+
+BLOCK = 100
+"""Batches that draw from the same volumes, where not all are kept in memory."""
+
+
 class Patches:
     """Batches of patches; batch number n depends on the seed and on n alone, so a resumed run sees the same data.
 
@@ -137,6 +218,8 @@ class Patches:
         tries: patches looked at before a dark one is taken.
         level: a batch has a third part, the standard deviation of what the degradation added to each patch, shape (N,),
             for networks that are told the noise level.
+        augment: changes the clean patch before, beside the flips and the turn that are always drawn: RandZoom,
+            RandElastic, or a composition of them.
 
     Raises:
         OptionError: no group has a picture of at least `size` along each axis.
@@ -153,23 +236,47 @@ class Patches:
         dark: float = 0.1,
         tries: int = 4,
         level: bool = False,
+        augment: Degradation | None = None,
     ) -> None:
-        fitting = [
-            Pictures(tuple(image for image in group.images if min(image.shape[1:]) >= size), group.weight)
-            for group in groups
-        ]
-        self.groups = [group for group in fitting if group.images]
+        self.groups = [group for group in groups if any(min(sides) >= size for sides in sides_of(group.images))]
         if not self.groups:
             raise OptionError(f"no training picture is {size} voxels wide along each axis; use smaller patches")
+        self.fitting = [
+            [place for place, sides in enumerate(sides_of(group.images)) if min(sides) >= size] for group in self.groups
+        ]
         weights = np.array([group.weight for group in self.groups])
         self.chances = weights / weights.sum()
+        self.pools: dict[int, Pool] = {}
         self.degrade, self.size, self.batch_size, self.seed = degrade, size, batch_size, seed
-        self.dark, self.tries, self.level = dark, tries, level
+        self.dark, self.tries, self.level, self.augment = dark, tries, level, augment
 
-    def _cut(self, draw: np.random.Generator) -> Tensor:
-        group = self.groups[draw.choice(len(self.groups), p=self.chances)]
+    def _pool(self, number: int) -> Pool:
+        """The groups that a batch draws from, and their chances: all, or as many as are kept in memory at once."""
+        caches = {id(g.images.cache): g.images.cache for g in self.groups if isinstance(g.images, CachedImages)}
+        whole = {g.images.key: g.images.size for g in self.groups if isinstance(g.images, CachedImages)}
+        room = sum(cache.limit_bytes for cache in caches.values())
+        if sum(whole.values()) <= room:
+            return np.arange(len(self.groups)), self.chances
+        block = number // BLOCK
+        if block not in self.pools:
+            draw = np.random.default_rng((self.seed, block, 1))
+            chosen: list[int] = []
+            held: dict[str, int] = {}
+            for place in draw.choice(len(self.groups), len(self.groups), replace=False, p=self.chances).tolist():
+                images = self.groups[place].images
+                if isinstance(images, CachedImages):
+                    if held and sum(held.values()) + images.size * (images.key not in held) > room:
+                        break
+                    held[images.key] = images.size
+                chosen.append(place)
+            self.pools = {block: (np.array(chosen), np.full(len(chosen), 1 / len(chosen)))}
+        return self.pools[block]
+
+    def _cut(self, draw: np.random.Generator, pool: Pool) -> Tensor:
+        place = int(pool[0][draw.choice(len(pool[0]), p=pool[1])])
+        group, fitting = self.groups[place], self.fitting[place]
         for _ in range(self.tries):
-            image = group.images[draw.integers(len(group.images))]
+            image = group.images[fitting[int(draw.integers(len(fitting)))]]
             corner = [int(draw.integers(n - self.size + 1)) for n in image.shape[1:]]
             patch = image[(slice(None), *[slice(c, c + self.size) for c in corner])]
             if float(patch.mean()) > self.dark:
@@ -181,7 +288,11 @@ class Patches:
     def batch(self, number: int) -> tuple[Tensor, ...]:
         """Degraded and clean patches, shapes (N, 1, *degraded) and (N, 1, *spatial); the noise level where wanted."""
         draw = np.random.default_rng((self.seed, number))
-        clean = [self._cut(draw).contiguous() for _ in range(self.batch_size)]
+        pool = self._pool(number)
+        clean = [self._cut(draw, pool).contiguous() for _ in range(self.batch_size)]
+        if self.augment is not None:
+            self.augment.set_random_state(int(draw.integers(2**31)))
+            clean = [self.augment(patch).contiguous() for patch in clean]
         self.degrade.set_random_state(int(draw.integers(2**31)))
         inputs, targets = torch.stack([self.degrade(patch) for patch in clean]), torch.stack(clean)
         return (inputs, targets, (inputs - targets).flatten(1).std(dim=1)) if self.level else (inputs, targets)

@@ -37,6 +37,8 @@ from clarivox.restore import refined_affine
 from clarivox.volume import Channels, Unit, Volume
 
 INDEX = "index.jsonl"
+LARGEST_FOLDER = 40
+"""Files above which a folder is taken for a collection, not for a patient."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. ITU-R BT.601."""
 
@@ -99,6 +101,7 @@ def preprocess(
     modalities: Sequence[str] = (),
     spacing_mm: Sequence[float] | None = None,
     progress: Progress | None = None,
+    patients: Path | None = None,
 ) -> Outcome:
     """Reads every volume of a folder or zip once and writes it into a prepared set.
 
@@ -108,6 +111,8 @@ def preprocess(
         modalities: DICOM modalities that are taken; all where empty. A file that does not say is taken.
         spacing_mm: voxel size to bring volumes to, along X, Y, Z; None keeps each volume's own.
         progress: called after each volume; returning False stops, to be gone on with.
+        patients: a CSV file with a line `file,patient` for each file that is not DICOM, paths below `source`; where
+            there is none, `subject_rule` guesses from names.
 
     Raises:
         SeriesError: there is no image in the folder (code empty_folder).
@@ -133,6 +138,7 @@ def preprocess(
     known = {entry.source for entry in outcome.entries}
     names = [_name(source, info) for info in taken]
     rule = subject_rule([name for name, info in zip(names, taken, strict=True) if info.format != "dicom"])
+    rule = rule if patients is None else listed(patients, names)
     meter = Meter("prepare", len(taken), progress)
     for info, name in zip(taken, names, strict=True):
         origin = _digest(salt, f"{name} {info.key}")
@@ -154,26 +160,48 @@ def preprocess(
 def subject_rule(names: Sequence[str]) -> Callable[[str], str]:
     """Which patient a file that is not DICOM belongs to, from its path.
 
-    A part like `sub-01` (BIDS) says it; else the first folder, where files lie in several; else the file's name up to
-    its first underscore, where that leaves several; else the whole name.
+    A part like `sub-01` (BIDS) says it; else the first folder, where files lie in several with at most 40 each; else
+    the file's name up to its first underscore, where that leaves several; else the whole name.
 
     >>> [subject_rule(n)(n[0]) for n in (["a/sub-7/x.nii"], ["p1/x.nii", "p2/x.nii"], ["p1_T1.nii", "p2_T1.nii"])]
     ['sub-7', 'p1', 'p1']
     >>> subject_rule(["img_1.png", "img_2.png"])("img_1.png")
     'img_1'
     """
-    folders = {name.split("/")[0] for name in names if "/" in name}
+    folders = Counter(name.split("/")[0] for name in names if "/" in name)
+    small = len(folders) > 1 and max(folders.values()) <= LARGEST_FOLDER
     begins = {_stem(name).split("_")[0] for name in names}
 
     def rule(name: str) -> str:
         named = re.search(r"(?:^|/)(sub-[A-Za-z0-9]+)", name)
         if named:
             return named[1]
-        if len(folders) > 1:
+        if small:
             return name.split("/")[0]
         return _stem(name).split("_")[0] if len(begins) > 1 else _stem(name)
 
     return rule
+
+
+def listed(table: Path, names: Sequence[str]) -> Callable[[str], str]:
+    """Which patient a file belongs to, from a table of the user's.
+
+    Raises:
+        OptionError: the table cannot be read, or misses a file (code bad_patients).
+    """
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            patients = {row[0]: row[1] for row in csv.reader(file) if len(row) >= 2}
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        raise OptionError(f"the table of patients {table.name} cannot be read", code="bad_patients") from cause
+    missing = [name for name in names if name not in patients]
+    if missing:
+        raise OptionError(
+            f"the table of patients {table.name} has no line for {len(missing)} files, {missing[0]} among them; a line "
+            "is file,patient with the path below the folder of images",
+            code="bad_patients",
+        )
+    return patients.__getitem__
 
 
 def _stem(name: str) -> str:

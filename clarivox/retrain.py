@@ -48,6 +48,8 @@ class Wish:
     resume: bool = False
     overwrite: bool = False
     force: bool = False
+    patients: Path | None = None
+    """A table of files and patients."""
     skip_unreadable: bool = False
     tensorboard: bool = False
     patience: int | None = None
@@ -162,7 +164,7 @@ def data_of(wish: Wish, progress: Progress | None) -> tuple[Path, dict[str, dict
     if not prepared.is_prepared(folder):
         folder = wish.work / "data"
         modalities = () if wish.force else wish.bundle.modalities
-        outcome = prepared.preprocess(wish.data, folder, modalities, None, progress)
+        outcome = prepared.preprocess(wish.data, folder, modalities, None, progress, wish.patients)
         if outcome.unreadable and not wish.skip_unreadable:
             first = "; ".join(f"{name} [{code}]" for name, code, _ in outcome.unreadable[:3])
             raise FormatError(

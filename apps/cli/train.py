@@ -17,6 +17,9 @@ from clarivox.errors import FormatError, OptionError
 if TYPE_CHECKING:
     from clarivox.train_all import Row
 
+_PATIENTS = typer.Option(
+    "--patients", help="CSV with lines file,patient for images that are not DICOM; guessed from names without."
+)
 _DATA = typer.Option("--data", "-d", help="Folder of images: DICOM, NIfTI, NRRD, pictures; or what preprocess wrote.")
 
 
@@ -47,6 +50,7 @@ def train(
     patience: Annotated[
         int | None, typer.Option(min=1, help="End after so many scores without a better one; never by default.")
     ] = None,
+    patients: Annotated[Path | None, _PATIENTS] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves and pictures for it.")] = False,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
@@ -93,6 +97,7 @@ def train(
             "resume": resume,
             "overwrite": overwrite,
             "force": force,
+            "patients": patients,
             "skip_unreadable": skip_unreadable,
             "tensorboard": tensorboard,
             "patience": patience,
@@ -137,6 +142,7 @@ def preprocess(
         tuple[float, float, float] | None,
         typer.Option(metavar="X Y Z", help="Voxel size in mm to bring volumes to; each keeps its own by default."),
     ] = None,
+    patients: Annotated[Path | None, _PATIENTS] = None,
 ) -> None:
     """Make a large set ready for training: one plain .nii for each volume, without names, and an index.
 
@@ -149,9 +155,9 @@ def preprocess(
     if spacing is not None and min(spacing) <= 0:
         raise OptionError("--spacing takes three sizes above 0 mm")
     with watched("preprocess") as progress:
-        outcome = prepare(source, output, tuple(modality or ()), spacing, progress)
-    patients = {entry.subject for entry in outcome.entries}
-    say(f"{output}: {len(outcome.entries)} volumes of {len(patients)} patients; {outcome.already} were there already")
+        outcome = prepare(source, output, tuple(modality or ()), spacing, progress, patients)
+    people = {entry.subject for entry in outcome.entries}
+    say(f"{output}: {len(outcome.entries)} volumes of {len(people)} patients; {outcome.already} were there already")
     for kind, number in outcome.other_modality.items():
         say(f"left out: {number} of modality {kind}")
     for name, code, message in outcome.unreadable:

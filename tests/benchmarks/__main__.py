@@ -27,6 +27,8 @@ BENCHMARKS: dict[str, list[str]] = {
     "cxr_superres": [],
     "dose_law": ["--repeats", "16"],
     "speckle": [],
+    "train_srcnn": ["--minutes", "0.2", "--pictures", "12"],
+    "training_memory": ["--volumes", "8", "24", "--batches", "120"],
     "us_svd": ["--pictures", "4"],
     "classical": ["--pictures", "1"],
 }

@@ -14,6 +14,8 @@ from clarivox.transforms.clipped_gaussian import (
     ClippedGaussianNoised,
     RandClippedGaussianNoise,
 )
+from clarivox.transforms.elastic import Elastic, Elasticd, RandElastic
+from clarivox.transforms.flip import Flip, Flipd, RandFlip
 from clarivox.transforms.gaussian import GaussianNoise, GaussianNoised, RandGaussianNoise
 from clarivox.transforms.hu_window import HUWindow, HUWindowd, RandHUWindow
 from clarivox.transforms.kspace_crop import KSpaceCrop, KSpaceCropd, RandKSpaceCrop
@@ -28,6 +30,8 @@ from clarivox.transforms.noncentral_chi import NoncentralChiNoise, NoncentralChi
 from clarivox.transforms.projection import Beam
 from clarivox.transforms.rician import RandRicianNoise, RicianNoise, RicianNoised
 from clarivox.transforms.speckle import RandSpeckle, Speckle, Speckled
+from clarivox.transforms.turn import RandTurn, Turn, Turnd
+from clarivox.transforms.zoom import RandZoom, Zoom, Zoomd
 
 BEAM = Beam(pixel_mm=20.0, views=8)
 
@@ -75,6 +79,11 @@ CASES = {
     "hu-window": Case(
         HUWindow(50, 400), HUWindowd(["image"], 50, 400), lambda: RandHUWindow((0, 100), (300, 500), clip=False)
     ),
+    "flip": Case(Flip([0, 1]), Flipd(["image"], [0, 1]), lambda: RandFlip(0.5, (0, 1))),
+    "turn": Case(Turn(20), Turnd(["image"], 20), RandTurn),
+    "zoom": Case(Zoom(1.2), Zoomd(["image"], 1.2), RandZoom),
+    "shrink-content": Case(Zoom(0.7), Zoomd(["image"], 0.7), RandZoom),
+    "elastic": Case(Elastic(1.0, 4, seed=3), Elasticd(["image"], 1.0, 4, seed=3), lambda: RandElastic((1.0, 2.0), 4)),
     "log-compress": Case(LogCompress(40), LogCompressd(["image"], 40)),
     "log-expand": Case(LogExpand(40), LogExpandd(["image"], 40)),
     "bicubic-up": Case(BicubicResize(2), BicubicResized(["image"], 2), scale=2),

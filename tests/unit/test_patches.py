@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Compose
 
+from clarivox import io
 from clarivox.degradations import degraded
 from clarivox.errors import BundleError, OptionError, SeriesError
-from clarivox.patches import Patches, Pictures, Validation, cropped, pictures, spread
+from clarivox.patches import Patches, Pictures, Validation, cropped, pictures, pictures_of, spread, volumes_of
 from clarivox.splits import examples
+from clarivox.transforms.elastic import RandElastic
 from clarivox.transforms.gaussian import GaussianNoise, RandGaussianNoise
+from clarivox.transforms.zoom import RandZoom
 from clarivox.volume import Volume
 
 SPLITS = sorted((Path(__file__).parents[2] / "bundles").glob("*/configs/split.json"))
@@ -109,3 +113,66 @@ def test_files_that_are_not_there_are_counted(tmp_path: Path) -> None:
         examples(tmp_path, split, "train")
     with pytest.raises(BundleError, match="asked for test"):
         examples(tmp_path, split, "test")
+
+
+def stored(folder: Path, count: int) -> Path:
+    for number in range(count):
+        array = np.random.default_rng(number).random((1, 20, 24, 3), np.float32) + number + 2
+        io.write(Volume(array, np.diag([1.0, 1.0, 5.0, 1.0])), folder / f"v{number}.nii")
+    split = folder / "split.json"
+    split.write_text(json.dumps({"train": {f"p{n}": [f"v{n}.nii"] for n in range(count)}}))
+    return split
+
+
+def drawn(folder: Path, split: Path, cache_mb: float, **more: object) -> Patches:
+    sources = pictures_of(folder, split, "train", scale=10, cache_mb=cache_mb)
+    return Patches(sources, RandGaussianNoise((0.1, 0.2)), size=16, batch_size=4, **more)  # type: ignore[arg-type]
+
+
+def test_pictures_that_are_no_longer_kept_are_read_again(tmp_path: Path) -> None:
+    split = stored(tmp_path, 6)
+    small = drawn(tmp_path, split, cache_mb=0.02)
+    cache = small.groups[0].images.cache  # type: ignore[attr-defined]
+    for number in (0, 99, 100, 250, 7):
+        first, again = small.batch(number), drawn(tmp_path, split, cache_mb=0.02).batch(number)
+        assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+        assert cache.held <= 20000
+    assert cache.made > 6
+
+
+def test_batches_of_a_block_draw_from_few_volumes_and_blocks_from_all(tmp_path: Path) -> None:
+    small = drawn(tmp_path, stored(tmp_path, 6), cache_mb=0.02)
+    pools = [set(small._pool(number)[0].tolist()) for number in range(0, 3000, 50)]
+    assert all(len(pool) <= 3 for pool in pools) and pools[0] == pools[1]
+    assert set.union(*pools) == set(range(6))
+
+
+def test_a_set_that_fits_is_read_once_and_drawn_from_whole(tmp_path: Path) -> None:
+    large = drawn(tmp_path, stored(tmp_path, 4), cache_mb=10)
+    for number in range(5):
+        large.batch(number)
+    assert large.groups[0].images.cache.made == 4  # type: ignore[attr-defined]
+    assert len(large._pool(0)[0]) == 4
+
+
+def test_volumes_are_cut_in_three_dimensions(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).random((1, 18, 20, 17), np.float32)
+    io.write(Volume(array, np.eye(4)), tmp_path / "v0.nii")
+    (tmp_path / "split.json").write_text(json.dumps({"train": {"p": ["v0.nii"]}}))
+    sources = volumes_of(tmp_path, tmp_path / "split.json", "train")
+    inputs, targets = Patches(sources, RandGaussianNoise((0.1, 0.2)), size=16, batch_size=2).batch(3)
+    assert inputs.shape == targets.shape == (2, 1, 16, 16, 16)
+
+
+def test_patches_can_be_bent_and_zoomed_before_they_are_made_worse(tmp_path: Path) -> None:
+    split = stored(tmp_path, 2)
+    augment = Compose([RandZoom(), RandElastic((1.0, 2.0), 8)])
+    plain, bent = drawn(tmp_path, split, 10), drawn(tmp_path, split, 10, augment=augment)
+    assert bent.batch(3)[1].shape == plain.batch(3)[1].shape
+    assert not torch.allclose(bent.batch(3)[1], plain.batch(3)[1], atol=0.01)
+    assert torch.equal(bent.batch(3)[1], drawn(tmp_path, split, 10, augment=augment).batch(3)[1])
+
+
+def test_many_groups_give_no_more_pictures_than_wanted() -> None:
+    many = [Pictures((torch.full((1, 8, 8), float(n)),)) for n in range(100)]
+    assert [float(image.mean()) for image in spread(many, each=1, most=4)] == [12.0, 37.0, 62.0, 87.0]

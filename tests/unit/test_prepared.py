@@ -8,7 +8,7 @@ from PIL import Image
 
 from clarivox import io, prepared
 from clarivox.errors import CancelledError, ModalityError, OptionError, SeriesError
-from clarivox.prepared import Entry, entries_of, files_by_subject, plain, preprocess
+from clarivox.prepared import Entry, entries_of, files_by_subject, plain, preprocess, subject_rule
 from clarivox.volume import Channels, Unit, Volume
 from tests.dicom_objects import series_of
 
@@ -108,6 +108,25 @@ def test_images_of_another_modality_are_left_out_or_refused(tmp_path: Path) -> N
     assert len(outcome.entries) == 1 and dict(outcome.other_modality) == {"MR": 1}
     with pytest.raises(ModalityError, match="1 CT, 1 MR; wanted US"):
         preprocess(tmp_path / "in", tmp_path / "other", modalities=("US",))
+
+
+def test_a_table_can_say_which_patient_a_file_belongs_to(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "patients.csv"
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    table.write_text("".join(f"{name},{'ab'[number // 2]}\n" for number, name in enumerate(names)))
+    preprocess(folder, tmp_path / "out", patients=table)
+    assert sorted(len(paths) for paths in files_by_subject(tmp_path / "out").values()) == [2, 2]
+    table.write_text(f"{names[0]},a\n")
+    with pytest.raises(OptionError, match="no line for 3 files") as caught:
+        preprocess(folder, tmp_path / "other", patients=table)
+    assert caught.value.code == "bad_patients"
+
+
+def test_a_large_folder_is_a_collection_and_no_patient() -> None:
+    names = [f"{set_}/{n:03d}_{m}.png" for set_ in ("one", "two") for n in range(25) for m in range(2)]
+    assert subject_rule(names)("one/003_1.png") == "003"
+    assert subject_rule(names[:80])("one/003_1.png") == "003"
+    assert subject_rule(names[:40] + names[60:])("one/003_1.png") == "one"
 
 
 def test_numbers_are_stored_as_small_as_they_are() -> None:
