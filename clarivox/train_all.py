@@ -138,6 +138,19 @@ def train_all(
     return [Row(**entry["row"]) for entry in plan["runs"]]
 
 
+def make_ready(data: Path, output: Path, bundles: Sequence[BundleInfo]) -> None:
+    """Builds each training once, so that what recipes keep (simulated scans, say) is there before a GPU is."""
+    infos = {info.name: info for info in bundles}
+    for run in runs_of(bundles):
+        began = time.monotonic()
+        wish = Wish(infos[run.bundle], data, output / run.bundle, run.settings)
+        try:
+            _trainer(wish)
+        except ClarivoxError as error:
+            logger.warning("%s: [%s] %s", run.name, error.code, error)
+        logger.info("%s is ready, %.0f s", run.name, time.monotonic() - began)
+
+
 def _plan(path: Path, runs: Sequence[Run], minutes: float, device: str) -> dict[str, Any]:
     """The plan as it was begun, or a new one."""
     if path.is_file():
@@ -164,15 +177,19 @@ def _settings(info: BundleInfo, run: Run, device: str) -> dict[str, Any]:
     return settings
 
 
-def _train(run: Run, wish: Wish, entry: dict[str, Any], slot_s: float, tell: Progress, keep: Callable[[], None]) -> Row:
-    began = time.monotonic()
+def _trainer(wish: Wish) -> Trainer:
     if not (wish.output / "configs").is_dir():
         copied(wish.bundle, wish.output)
     settings = dict(wish.settings)
     begin = settings.get("init_from")
     if begin is not None and (wish.output / str(begin)).is_file():
         settings["init_from"] = str(wish.output / str(begin))
-    trainer = trainer_of(wish, wish.data, settings)
+    return trainer_of(wish, wish.data, settings)
+
+
+def _train(run: Run, wish: Wish, entry: dict[str, Any], slot_s: float, tell: Progress, keep: Callable[[], None]) -> Row:
+    began = time.monotonic()
+    trainer = _trainer(wish)
     if "steps" not in entry:
         before = _score_of_shipped(trainer, wish.bundle)
         pace = trainer.pace()
@@ -215,9 +232,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=None, help="processes that make batches")
     parser.add_argument("--bundles", type=Path, default=None, help="folder of the bundles; the shipped ones by default")
+    parser.add_argument("--prepare", action="store_true", help="only make ready what needs no GPU")
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     workers = workers_for(asked.device) if asked.workers is None else asked.workers
+    if asked.prepare:
+        make_ready(asked.data, asked.output, _below(asked.bundles))
+        return 0
     rows = train_all(asked.data, asked.output, asked.minutes, asked.device, workers, bundles=_below(asked.bundles))
     lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]

@@ -124,6 +124,17 @@ class Reporting(TyperGroup):
             raise typer.Exit(130) from None
 
 
+def in_words(seconds: float) -> str:
+    """A time to wait.
+
+    >>> in_words(89.6), in_words(700), in_words(9000)
+    ('90 s', '12 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 @contextmanager
 def watched(title: str = "") -> Iterator[Callable[[Step], bool]]:
     """A live bar, and a progress function that moves it; the first Ctrl-C cancels at the next step.
@@ -151,7 +162,7 @@ def watched(title: str = "") -> Iterator[Callable[[Step], bool]]:
         task = bar.add_task(plain(title), total=1.0, left="")
 
         def advance(step: Step) -> bool:
-            left = "" if step.eta_s is None else f"{step.eta_s:.0f} s left"
+            left = "" if step.eta_s is None else f"{in_words(step.eta_s)} left"
             bar.update(task, description=plain(f"{title} {step.stage}".strip()), completed=step.fraction, left=left)
             return not stopped
 

@@ -11,7 +11,7 @@ import typer
 
 from clarivox.cli.bundles import complete_bundle
 from clarivox.cli.enhance import parsed
-from clarivox.cli.screen import complain, say, table, watched
+from clarivox.cli.screen import complain, plain, say, table, watched
 from clarivox.errors import FormatError, OptionError
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def train(
     every_one: Annotated[bool, typer.Option("--all", help="Train every bundle that can be, within --minutes.")] = False,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that make batches; by device.")] = None,
     seed: Annotated[int, typer.Option(help="Deals the patients out otherwise.")] = 0,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="With --all: only make ready what needs no GPU, for a later run.")
+    ] = False,
 ) -> None:
     """Train a bundle's network on your own images into a new bundle.
 
@@ -77,10 +80,9 @@ def train(
         raise OptionError("name the folder of images: --data DIR")
     place = str(chosen(device))
     count = workers_for(place) if workers is None else workers
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("clarivox").setLevel(logging.INFO)
+    _speak()
     if every_one:
-        _train_all(data, output or Path("weights"), minutes or 25, place, count)
+        _train_all(data, output or Path("weights"), minutes or 25, place, count, prepare)
         return
     if bundle is None:
         raise OptionError("name a bundle, or --all; clarivox bundles lists them")
@@ -107,6 +109,21 @@ def train(
     )
 
 
+class _Said(logging.Handler):
+    """Lines of the log above the live bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints where the bar makes room at that moment, which a stream kept from before would not."""
+        typer.echo(plain(self.format(record)), err=True)
+
+
+def _speak() -> None:
+    log = logging.getLogger("clarivox")
+    log.setLevel(logging.INFO)
+    if not any(isinstance(handler, _Said) for handler in log.handlers):
+        log.addHandler(_Said())
+
+
 def _train_one(bundle: str, data: Path, output: Path | None, more: dict[str, object]) -> None:
     from clarivox.bundle import find
     from clarivox.retrain import Wish
@@ -122,9 +139,13 @@ def _train_one(bundle: str, data: Path, output: Path | None, more: dict[str, obj
     say(f"use it: clarivox enhance IN --bundle {result.folder} --output OUT")
 
 
-def _train_all(data: Path, output: Path, minutes: float, device: str, workers: int) -> None:
-    from clarivox.train_all import HEADINGS, train_all
+def _train_all(data: Path, output: Path, minutes: float, device: str, workers: int, prepare: bool) -> None:
+    from clarivox.bundle import catalogue
+    from clarivox.train_all import HEADINGS, make_ready, train_all
 
+    if prepare:
+        make_ready(data, output, catalogue())
+        return
     with watched("train") as progress:
         rows: list[Row] = train_all(data, output, minutes, device, workers, progress)
     table("", HEADINGS, [row.cells() for row in rows])

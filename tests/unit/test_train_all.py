@@ -16,7 +16,7 @@ from PIL import Image
 
 from clarivox.bundle import BundleInfo, describe, find, load
 from clarivox.errors import CancelledError
-from clarivox.train_all import HEADINGS, Run, runs_of, train_all
+from clarivox.train_all import HEADINGS, Run, make_ready, runs_of, train_all
 from clarivox.training import Pace, Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +91,12 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path, data: Path) -> 
     rows = train_all(data, tmp_path / "out", 0.1, "cpu", bundles=[describe(broken), info])
     assert [bool(row.error) for row in rows] == [True, True, False, False]
     assert "[no_series]" in rows[0].error
+
+
+def test_what_needs_no_gpu_can_be_made_ready_before(tmp_path: Path, data: Path) -> None:
+    make_ready(data, tmp_path / "out", [small(tmp_path)])
+    assert (tmp_path / "out/cxr_srcnn_superres/configs/train.yaml").is_file()
+    assert not (tmp_path / "out/plan.json").exists()
 
 
 def test_every_shipped_recipe_is_in_the_plan() -> None:

@@ -11,6 +11,18 @@ TRAINED = sorted(path.parent for path in BUNDLES.glob("*/configs/train.yaml"))
 
 
 @pytest.mark.parametrize("configs", TRAINED, ids=lambda path: path.parent.name)
+def test_several_processes_can_train_it(configs: Path) -> None:
+    overlay = yaml.safe_load((configs / "multi_gpu_train.yaml").read_text())
+    assert overlay == {
+        "+imports": ["$import clarivox.parallel as parallel"],
+        "device": "$parallel.join()",
+        "finalize": ["$parallel.leave()"],
+    }
+    train = yaml.safe_load((configs / "train.yaml").read_text())
+    assert train["trainer"]["device"] == "@device" and {"steps", "learning_rate", "init_from", "amp"} <= set(train)
+
+
+@pytest.mark.parametrize("configs", TRAINED, ids=lambda path: path.parent.name)
 def test_what_is_trained_is_what_runs(configs: Path) -> None:
     train, run = (yaml.safe_load((configs / name).read_text()) for name in ("train.yaml", "inference.yaml"))
     assert train["network_def"] == run["network_def"]
