@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from clarivox.classifier import SIDE, Recipe, picture_of, scores_of, trained
 from clarivox.errors import FormatError, OptionError
 from clarivox.progress import Progress, Step
+from clarivox.scores import markdown
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from clarivox.evaluation import Case, Outcome
     from clarivox.volume import Volume
 
+Table = tuple[list[str], list[list[str]]]
+"""Columns and rows."""
 RESAMPLES = 2000
 ORIGINAL, WORSE = "original", "degraded"
 _FILE, _LABEL = ("file", "filename", "name", "image", "image_id"), ("label", "class", "diagnosis", "finding")
@@ -126,23 +129,30 @@ class Diagnosis:
     reads: tuple[Read, ...]
     changes: tuple[Change, ...]
 
-    def markdown(self) -> str:
-        """Both tables, and what they were taken with."""
+    def words(self) -> str:
+        """What the figures were taken with."""
         first, second = self.classes
-        lines = [
+        return (
             f"{self.counts[0]} images {first}, {self.counts[1]} images {second}, {self.patients} patients; "
-            f"{self.folds} folds by patient; {self.recipe.words()}. Research only.",
-            "",
-            "| images | AUC | 95 % interval |",
-            "| --- | --- | --- |",
-        ]
-        lines += [f"| {one.images} | {one.auc:.3f} | {_words(one.interval)} |" for one in self.reads]
-        lines += ["", "| images | against | difference of AUC | 95 % interval | |", "| --- | --- | --- | --- | --- |"]
-        lines += [
-            f"| {one.images} | {one.than} | {one.difference:+.3f} | {_words(one.interval, '+')} | {one.verdict} |"
+            f"{self.folds} folds by patient; {self.recipe.words()}. Research only."
+        )
+
+    def tables(self) -> tuple[Table, Table]:
+        """Columns and rows of the areas, and of their differences."""
+        reads = [[one.images, f"{one.auc:.3f}", _words(one.interval)] for one in self.reads]
+        changes = [
+            [one.images, one.than, f"{one.difference:+.3f}", _words(one.interval, "+"), one.verdict]
             for one in self.changes
         ]
-        return "\n".join(lines) + "\n"
+        return (["images", "AUC", "95 % interval"], reads), (
+            ["images", "against", "difference of AUC", "95 % interval", ""],
+            changes,
+        )
+
+    def markdown(self) -> str:
+        """Both tables, and what they were taken with."""
+        parts = [self.words(), *(markdown(columns, rows) for columns, rows in self.tables() if rows)]
+        return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -231,6 +241,12 @@ class TaskReader:
         reads, changes = compared(scores, positive, patients)
         counts = (int((~positive).sum()), int(positive.sum()))
         return Diagnosis(classes, counts, len(set(patients)), folds, recipe, reads, changes)
+
+    def classifier(self, recipe: Recipe | None = None, init_from: Path | None = None) -> torch.nn.Module:
+        """A classifier trained on all images as they were, for `init_from` of another task."""
+        names = sorted(self.kept)
+        positive = np.array([self.labels.of[name] == self.labels.classes[1] for name in names], bool)
+        return trained([self.kept[name][ORIGINAL] for name in names], positive, recipe or Recipe(), init_from=init_from)
 
 
 def tell(progress: Progress | None, words: str, fraction: float) -> None:

@@ -9,21 +9,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clarivox import __version__, page, pictures
+from clarivox import __version__, page, pictures, reading
 from clarivox.disc import DiscFigures
 from clarivox.evaluation import Case, Outcome
 from clarivox.io import atomic
 from clarivox.matching import matched
 from clarivox.orientation import view
+from clarivox.reading import Pair
 from clarivox.scores import INPUT, Failure, Scores, markdown, number
 from clarivox.volume import Unit, Volume
 
+if TYPE_CHECKING:
+    from clarivox.diagnosis import Diagnosis
+
+TASK = "What a small classifier reads"
 FILES = ("summary.md", "cases.csv", "results.json", "index.html")
 
 
@@ -96,6 +101,11 @@ class Report:
     disc: Sequence[DiscFigures] = ()
     shown: Sequence[Shown] = ()
     notes: tuple[str, ...] = ()
+    diagnosis: Diagnosis | None = None
+    pairs: Sequence[Pair] = ()
+    """Of a blinded reading."""
+    seed: int = 0
+    """Of the blinding."""
 
     def markdown(self) -> str:
         """The tables, and how each figure was taken."""
@@ -105,6 +115,8 @@ class Report:
             lines += [f"## {self.scores.methods[0]} against each\n\n{LEAD_WORDS}\n", markdown(*self.scores.leads())]
         if self.disc:
             lines += [f"## A disc of known value\n\n{DISC_WORDS}\n", markdown(*disc_table(self.disc))]
+        if self.diagnosis is not None:
+            lines += [f"## {TASK}\n", self.diagnosis.markdown()]
         lines += ["## How each figure was taken\n"]
         lines += [f"- {name}: {way}" for name, way in self.scores.ways().items()]
         if told := [*self.notes, *failure_words(self.scores.failures)]:
@@ -132,6 +144,9 @@ class Report:
                     y_label="noise power (unit² mm²)",
                 )
                 parts.append(page.box("Noise power spectrum around the disc", drawn))
+        if self.diagnosis is not None:
+            tables = [page.table(*one) for one in self.diagnosis.tables() if one[1]]
+            parts.append(page.box(TASK, *tables, page.note(self.diagnosis.words())))
         for shown in self.shown:
             figures = [page.figure(image, name, more) for name, more, image in shown.images]
             parts.append(page.box(shown.case, page.panels(figures)))
@@ -154,7 +169,8 @@ class Report:
             for one in self.disc
         }
         about = {"title": self.title, "about": self.about, "machine": machine_words(), "notes": self.notes}
-        return about | self.scores.as_dict() | {"ways": self.scores.ways(), "disc": disc}
+        task = {} if self.diagnosis is None else {"diagnosis": self.diagnosis.as_dict()}
+        return about | self.scores.as_dict() | {"ways": self.scores.ways(), "disc": disc} | task
 
     def write(self, folder: Path, overwrite: bool = False) -> list[Path]:
         """Write the page, the tables and the pictures.
@@ -174,6 +190,8 @@ class Report:
                 with atomic.file(target, overwrite) as temporary:
                     image.save(temporary, "PNG")
                 written.append(target)
+        if self.pairs:
+            written += reading.write(folder, self.pairs, self.seed, overwrite=overwrite)
         return written
 
 

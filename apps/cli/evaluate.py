@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +17,21 @@ from clarivox.errors import CancelledError, OptionError
 from clarivox.progress import Meter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clarivox.bundle import Bundle
     from clarivox.cases import FolderCases
     from clarivox.degradations import Degradation
+    from clarivox.diagnosis import TaskReader
     from clarivox.disc import DiscFigures
+    from clarivox.evaluation import Case, Outcome
     from clarivox.evaluation_page import Report
+    from clarivox.reading import Gathered
     from clarivox.scores import Failure
+
+
+CLASSIFIER = "classifier.pt"
+"""Weights of a classifier trained on all images as they were, for --init-from of another task."""
 
 
 class Protocol(StrEnum):
@@ -56,6 +65,14 @@ def evaluate(
     disc: Annotated[bool, typer.Option(help="With --degrade: also measure on a disc of known value.")] = True,
     pictures: Annotated[int, typer.Option(min=0, help="How many cases are drawn.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Of the degradation.")] = 0,
+    task: Annotated[
+        Path | None,
+        typer.Option(metavar="LABELS", help="CSV with columns file and label: also see how well a classifier reads."),
+    ] = None,
+    init_from: Annotated[Path | None, typer.Option(help="With --task: weights of another such classifier.")] = None,
+    reader: Annotated[
+        bool, typer.Option("--reader", help="Also write a blinded page for readers, and its key.")
+    ] = False,
     protocol: Annotated[Protocol | None, typer.Option(help="Measure as papers do, on pictures.")] = None,
     sigma: Annotated[float, typer.Option(help="Of dncnn-gray: noise of 255.")] = 25.0,
     scale: Annotated[int, typer.Option(help="Of sr-y.")] = 2,
@@ -76,13 +93,55 @@ def evaluate(
 
     if degrade is not None and reference is not None:
         raise OptionError("an image made worse has itself as its truth; give --degrade or --reference, not both")
+    if reader and output is None:
+        raise OptionError("the page for readers and its key need a folder; name it with -o")
     chosen = None if degrade is None else parsed(degrade)
+    gathered = gatherers(task, init_from, reader=reader)
     loaded = loaded_for(names, values, chosen)
     known = {} if patients is None else patients_of(patients)
     cases = FolderCases(data, chosen, reference, known, seed, window_of(window), allow_uneven)
     how = {"device": device, "allow_uneven": allow_uneven, "force": force}
-    report = run(loaded, cases, pictures, disc=disc, **how)
+    report = run(loaded, cases, pictures, gathered, disc=disc, **how)
+    if gathered.task is not None and output is not None and report.diagnosis is not None:
+        from clarivox.classifier import write
+
+        write(gathered.task.classifier(init_from=init_from), output / CLASSIFIER)
     show(report, output, overwrite=overwrite, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Gatherers:
+    """What keeps small pictures of the cases as they come."""
+
+    task: TaskReader | None
+    init_from: Path | None
+    pairs: Gathered | None
+
+    def __call__(self, case: Case, outcomes: Sequence[Outcome]) -> None:
+        """Keep one case."""
+        if self.task is not None:
+            self.task.collect(case, outcomes)
+        if self.pairs is not None:
+            self.pairs(case, outcomes)
+
+
+def gatherers(task: Path | None, init_from: Path | None, *, reader: bool) -> Gatherers:
+    """What --task and --reader need.
+
+    Raises:
+        OptionError: `init_from` without a task.
+        FormatError: the table is not one of two labels.
+    """
+    from clarivox.reading import Gathered
+
+    pairs = Gathered() if reader else None
+    if task is None:
+        if init_from is not None:
+            raise OptionError("--init-from names weights of the classifier of --task; give both")
+        return Gatherers(None, None, pairs)
+    from clarivox.diagnosis import TaskReader, labels_of
+
+    return Gatherers(TaskReader(labels_of(task)), init_from, pairs)
 
 
 def loaded_for(names: list[str], values: dict[str, Any], degradation: Degradation | None) -> list[Bundle]:
@@ -137,7 +196,9 @@ def counted(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def run(loaded: list[Bundle], cases: FolderCases, pictures: int, *, disc: bool, **how: Any) -> Report:
+def run(
+    loaded: list[Bundle], cases: FolderCases, pictures: int, gathered: Gatherers, *, disc: bool, **how: Any
+) -> Report:
     """Evaluate, with a live bar.
 
     Raises:
@@ -148,13 +209,21 @@ def run(loaded: list[Bundle], cases: FolderCases, pictures: int, *, disc: bool, 
     from clarivox.evaluation_page import Pictures, Report
 
     drawn = Pictures(pictures)
+
+    def seen(case: Case, outcomes: Sequence[Outcome]) -> None:
+        drawn(case, outcomes)
+        gathered(case, outcomes)
+
     name, degradation = loaded[0].info.name, cases.degradation
     with watched(name) as progress:
-        scores = scored(cases, loaded, progress=progress, total=len(cases), seen=drawn, **how)
+        scores = scored(cases, loaded, progress=progress, total=len(cases), seen=seen, **how)
         found: list[DiscFigures] = []
         failed: list[Failure] = []
         if disc and degradation is not None and drawn.like is not None and not scores.stopped:
             found, failed = disc_figures(drawn.like, degradation, loaded, progress=progress, **how)
+        diagnosis = None
+        if gathered.task is not None and not scores.stopped:
+            diagnosis = gathered.task.read(init_from=gathered.init_from, progress=progress)
     about = (
         f"{counted(len(scores.cases), 'case')} of {counted(scores.patients, 'patient')} in {cases.data.name}",
         f"simulated: {degradation.label}, seed {cases.seed}" if degradation else "",
@@ -166,7 +235,11 @@ def run(loaded: list[Bundle], cases: FolderCases, pictures: int, *, disc: bool, 
     notes += ["stopped on request; the cases that were finished are here"] if scores.stopped else []
     if scores.patients == len(scores.cases) > 1:
         notes.append("each case counts as a patient of its own, as far as names tell; see --patients")
-    return Report(f"Evaluation of {name}", tuple(filter(None, about)), scores, found, drawn.shown, tuple(notes))
+    if gathered.task is not None and gathered.task.unlabelled:
+        notes.append(f"{counted(len(gathered.task.unlabelled), 'case')} without a label, {gathered.task.unlabelled[0]}")
+    pairs = [] if gathered.pairs is None else gathered.pairs.pairs
+    title, lines = f"Evaluation of {name}", tuple(filter(None, about))
+    return Report(title, lines, scores, found, drawn.shown, tuple(notes), diagnosis, pairs, cases.seed)
 
 
 def show(report: Report, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
@@ -177,7 +250,8 @@ def show(report: Report, output: Path | None, *, overwrite: bool, as_json: bool)
         ClarivoxError: no case could be evaluated.
     """
     from clarivox.errors import InputError
-    from clarivox.evaluation_page import INTERVAL_WORDS, LEAD_WORDS, disc_table, failure_words
+    from clarivox.evaluation_page import INTERVAL_WORDS, LEAD_WORDS, TASK, disc_table, failure_words
+    from clarivox.reading import KEY, PAGE
 
     scores = report.scores
     if not scores.cases and scores.failures and not scores.stopped:
@@ -197,11 +271,17 @@ def show(report: Report, output: Path | None, *, overwrite: bool, as_json: bool)
             say(LEAD_WORDS)
         if report.disc:
             table("A disc of known value", *disc_table(report.disc))
+        if report.diagnosis is not None:
+            for columns, rows in report.diagnosis.tables():
+                table(TASK if columns[1] == "AUC" else "", columns, rows)
+            say(report.diagnosis.words())
         table("", ["figure", "how it was taken"], [[name, way] for name, way in scores.ways().items()])
         for line in (*report.about, *report.notes, *failure_words(scores.failures)):
             say(line)
     if written:
         say(f"page: {output / 'index.html'}" if output else "")
+        if report.pairs and output:
+            say(f"for readers: {output / PAGE}; its key, not for readers: {output / KEY}")
     if scores.stopped:
         raise CancelledError("stopped on request; what was finished is kept")
     if scores.failures:

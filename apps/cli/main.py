@@ -18,6 +18,7 @@ from clarivox.cli.info import info
 from clarivox.cli.sample import sample
 from clarivox.cli.screen import EXIT_CODES, Reporting
 from clarivox.cli.train import preprocess, train
+from clarivox.cli.unblind import unblind
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (enhance, info, bundles, compare, evaluate, sample, doctor, demo, train, preprocess):
+for command in (enhance, info, bundles, compare, evaluate, sample, doctor, demo, train, preprocess, unblind):
     app.command()(command)
 
 

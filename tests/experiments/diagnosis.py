@@ -19,11 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import clarivox.io
 from clarivox import bundle
-from clarivox.classifier import Recipe, trained, write
+from clarivox.classifier import Recipe, write
 from clarivox.degradations import parsed
 from clarivox.diagnosis import Diagnosis, Labels, TaskReader, labels_of
 from clarivox.enhance import enhance
@@ -119,9 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             training.append(facts | {"patients": found.patients, "images": sum(found.counts)})
             gates.append(gate(f"{task}{suffix}: AUC of the originals", found.reads[0].auc, at_least=0.6, unit=""))
         if task == "chest":
-            names = sorted(reader.kept)
-            positive = np.array([labels.of[name] == labels.classes[1] for name in names])
-            write(trained([reader.kept[name]["original"] for name in names], positive, recipe), first)
+            write(reader.classifier(recipe), first)
     return study.report(rows, gates, training)
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from clarivox import io
+from clarivox.classifier import Recipe
 from clarivox.cli.main import app
 from clarivox.phantoms import mr
 from clarivox.volume import Volume
@@ -82,3 +84,43 @@ def test_a_protocol_of_papers_prints_their_figures_beside(tmp_path: Path) -> Non
     assert done.exit_code == 0 and "DnCNN-S" in done.output and "29.23" in done.output and "20." in done.output
     content = json.loads(asked("cxr_srcnn_superres", tmp_path, "--protocol", "sr-y", "--scale", 2, "--json").stdout)
     assert content["means_db"]["cxr_srcnn_superres"] > 20 and "bicubic interpolation" in content["means_db"]
+
+
+def test_a_task_and_a_page_for_readers_come_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clarivox.diagnosis.Recipe", lambda: Recipe(steps=2, batch=4))
+    draw = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for n in range(12):
+        picture = draw.normal(90 + 60 * (n % 2), 9, (32, 32)).clip(1, 255).astype(np.uint8)
+        Image.fromarray(picture).save(tmp_path / "in" / f"{n}.png")
+    rows = "".join(f"{n}.png,{'sick' if n % 2 else 'well'}\n" for n in range(11))
+    (tmp_path / "labels.csv").write_text("file,label\n" + rows)
+    words = ("any_median_denoise", tmp_path / "in", "--degrade", "gaussian:0.1", "--no-disc", "--pictures", 0)
+    done = asked(*words, "--task", tmp_path / "labels.csv", "--reader", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "AUC" in done.output and "1 case without a label" in done.output and "reading-key.csv" in done.output
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [one["images"] for one in content["diagnosis"]["reads"]] == ["original", "degraded", "any_median_denoise"]
+    assert "small classifier" in (tmp_path / "out" / "summary.md").read_text()
+    assert "any_median" not in (tmp_path / "out" / "reading.html").read_text()
+    key = (tmp_path / "out" / "reading-key.csv").read_text().splitlines()
+    assert len(key) == 1 + 12 + 1 and "any_median_denoise" in key[1]
+    again = asked(*words, "--task", tmp_path / "labels.csv", "--init-from", tmp_path / "out" / "classifier.pt")
+    assert again.exit_code == 0, again.output
+
+
+def test_answers_are_unblinded(tmp_path: Path) -> None:
+    (tmp_path / "key.csv").write_text("study,item,case,left,right,again\ns,001,a,input,nlm,\ns,002,b,nlm,input,\n")
+    (tmp_path / "ab.csv").write_text(
+        "study,item,reader,left_Noise,right_Noise,preference,seconds\ns,001,ab,2,4,right,3\ns,002,ab,5,3,left,3\n"
+    )
+    words = ["unblind", str(tmp_path / "key.csv"), str(tmp_path / "ab.csv")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0 and "nlm ahead" in done.output and "2 answers of 1 readers on 2 cases" in done.output
+    content = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert content["lines"][1]["lead"] == 2.0
+
+
+@pytest.mark.parametrize("words", [["--reader"], ["--init-from", "classifier.pt"]])
+def test_what_lacks_its_other_half_is_refused(brains: Path, words: list[str]) -> None:
+    assert asked("identity", brains, *words).exit_code == 2
