@@ -38,6 +38,8 @@ def noise_level(x: Tensor) -> Tensor:
     >>> abs(float(noise_level(100 + 3 * noise)) - 3) < 0.1
     True
     """
+    if min(x.shape[2:]) < 2:
+        return x.new_zeros((len(x), 1, 1, 1))
     found = []
     for picture in x:
         cells = picture[..., : picture.shape[1] // 2 * 2, : picture.shape[2] // 2 * 2].unfold(1, 2, 2).unfold(2, 2, 2)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from clarivox.errors import OptionError
 
 SEES = ("residual", "filtered")
+HALF = (torch.float16, torch.bfloat16)
 
 
 class Hybrid(nn.Module):
@@ -54,7 +55,7 @@ class Hybrid(nn.Module):
             The same shape.
         """
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            filtered: Tensor = self.filter(x.float())
+            filtered: Tensor = self.filter(x.float() if x.dtype in HALF else x)
         if self.sees == "filtered":
             refined: Tensor = self.network(filtered)
             return refined

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clarivox.classical import Bicubic, Median, NonLocalMeans, Srad, TotalVariation, WaveletShrinkage
 from clarivox.networks.cbdnet import Cbdnet
 from clarivox.networks.dncnn import Dncnn
 from clarivox.networks.ffdnet import Ffdnet
+from clarivox.networks.hybrid import Hybrid
 from clarivox.networks.kpn import Kpn
 from clarivox.networks.mwcnn import Mwcnn
 from clarivox.networks.redcnn import Redcnn
@@ -73,6 +75,16 @@ CASES = {
     "srgan-x2": Case(lambda: SrganGenerator(2, 2, 4, 5, skip=True, bias=False), 2, 2),
     "srgan-x3": Case(lambda: SrganGenerator(3, 1, 4, bias=False), 2, 3),
     "srgan-x4-biased": Case(lambda: SrganGenerator(4, 2, 4, norm=False), 2, 4, homogeneous=False),
+    "srad": Case(lambda: Srad(6), 2, homogeneous=False, learns=False, halo=False),
+    "nlm": Case(lambda: NonLocalMeans(search=2, patch=1), 2, learns=False, halo=False),
+    "tv": Case(lambda: TotalVariation(iterations=10), 2, learns=False, halo=False),
+    "wavelet": Case(WaveletShrinkage, 2, learns=False, halo=False),
+    "median": Case(lambda: Median(2), 2, learns=False),
+    "bicubic": Case(lambda: Bicubic(3), 2, 3, learns=False),
+    "hybrid-residual": Case(lambda: Hybrid(Median(), Dncnn(2, 4, 8, bias=False)), 2),
+    "hybrid-filtered": Case(
+        lambda: Hybrid(WaveletShrinkage(), Mwcnn(2, (4, 8), 2, bias=False), "filtered"), 2, halo=False
+    ),
     "svd-clip": Case(lambda: SvdFilter(frames=3), 3, learns=False, halo=False),
     "svd-frames": Case(lambda: SvdFilter(frames=99, alike=8, search=4), 3, learns=False, halo=False),
 }

@@ -78,6 +78,7 @@ def test_level_zero_and_a_picture_without_noise_are_kept(make: Callable[..., nn.
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 2)])
 def test_a_picture_may_be_as_small_as_a_pixel(make: Callable[..., nn.Module], shape: tuple[int, int]) -> None:
     assert run(make(sigma=1), np.full(shape, 3.0)).shape == shape
+    assert (run(make(), np.full(shape, 3.0)) == 3).all()
 
 
 @every_filter
