@@ -15,6 +15,7 @@ from clarivox.cli.doctor import doctor
 from clarivox.cli.enhance import enhance
 from clarivox.cli.evaluate import evaluate
 from clarivox.cli.info import info
+from clarivox.cli.interpret import interpret
 from clarivox.cli.sample import sample
 from clarivox.cli.screen import EXIT_CODES, Reporting
 from clarivox.cli.train import preprocess, train
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (enhance, info, bundles, compare, evaluate, sample, doctor, demo, train, preprocess, unblind):
+for command in (enhance, info, bundles, compare, evaluate, interpret, sample, doctor, demo, train, preprocess, unblind):
     app.command()(command)
 
 
