@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from clarivox.errors import ClarivoxError, FormatError, LimitError, SeriesError
 from clarivox.io.limits import Limits
@@ -182,9 +183,8 @@ def _header_only(path: Path, kind: Kind, limits: Limits) -> SeriesInfo:
 
         return nrrd.describe(path, limits)
     if kind in PICTURES:
-        from clarivox.io import image
-
-        return image.describe(path, limits)
+        described: SeriesInfo = _pictures().describe(path, limits)
+        return described
     raise _not_read(kind)
 
 
@@ -205,10 +205,20 @@ def _load(info: SeriesInfo, allow_uneven: bool, progress: Progress | None, limit
 
         return nrrd.load(path, limits, tell)
     if kind in PICTURES:
-        from clarivox.io import image
-
-        return image.load(path, limits, tell)
+        loaded: Volume = _pictures().load(path, limits, tell)
+        return loaded
     raise _not_read(kind)
+
+
+def _pictures() -> Any:
+    """What reads pictures; a machine that only trains may lack pillow."""
+    try:
+        from clarivox.io import image
+    except ModuleNotFoundError:
+        from clarivox.io import png_plain
+
+        return png_plain
+    return image
 
 
 def _not_read(kind: Kind) -> FormatError:

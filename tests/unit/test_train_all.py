@@ -128,13 +128,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 def test_torch_numpy_monai_nibabel_pydicom_and_yaml_are_enough(tmp_path: Path, data: Path) -> None:
-    from clarivox import io
-
-    info = small(tmp_path)
-    split = (info.folder / "configs/split.json").read_text()
-    (info.folder / "configs/split.json").write_text(split.replace(".png", ".nii.gz"))
-    for path in data.glob("*.png"):
-        io.write(io.read(path), path.with_suffix(".nii.gz"), as_="nifti")
+    small(tmp_path)
     command = [str(data), "--output", str(tmp_path / "out"), "--minutes", "0.1", "--device", "cpu"]
     command += ["--bundles", str(tmp_path / "bundles")]
     done = subprocess.run([sys.executable, "-c", BARE, *command], cwd=ROOT, capture_output=True, text=True, timeout=110)
