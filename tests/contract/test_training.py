@@ -35,18 +35,18 @@ def picture() -> Volume:
 def write_like(path: Path, info: BundleInfo) -> None:
     """A small image where the split names a file or a folder, of the kind that its name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    deep = SIDE if info.spatial_dims == 3 else 2
-    if "CT" in info.modalities:
-        volume, named = ct(size=SIDE, slices=deep)[1], path.name.endswith((".nii", ".nii.gz"))
-        if named:
+    deep = SIDE if info.spatial_dims == 3 else 1 if path.suffix == ".dcm" else 2
+    if path.suffix in (".png", ".jpg"):
+        io.write(picture(), path.with_suffix(".png"))
+    elif "CT" in info.modalities:
+        # Wider than the others, so that soft tissue shows the scan's own noise.
+        volume = ct(size=160 if deep < SIDE else SIDE, slices=deep, photons=1e7)[0]
+        if path.name.endswith((".nii", ".nii.gz")):
             io.write(volume, path, as_="nifti")
         else:
-            # A folder takes the place of a single DICOM file too.
             save_series(new_series(volume, "ct"), path)
-    elif path.suffix in (".png", ".jpg"):
-        io.write(picture(), path.with_suffix(".png"))
     else:
-        io.write(mr(size=SIDE, slices=deep)[1], path)
+        io.write(mr(size=SIDE, slices=deep)[1], path, as_="nifti")
 
 
 def tiny(info: BundleInfo, folder: Path) -> tuple[Path, Path]:
