@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,13 @@ def set_values(config: Path, values: Mapping[str, Any]) -> None:
         line = f"{name}: {json.dumps(value)}"
         text = re.sub(rf"^{re.escape(name)}:.*$", lambda _, line=line: line, text, flags=re.MULTILINE)  # type: ignore[misc]
     config.write_text(text, encoding="utf-8")
+
+
+def set_runs(config: Path, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Sets the list `runs` of a recipe that has one, one line each."""
+    text = config.read_text(encoding="utf-8")
+    lines = "".join(f"  - {json.dumps(dict(run))}\n" for run in runs)
+    config.write_text(re.sub(r"^runs:\n(?:  .*\n)+", lambda _: f"runs:\n{lines}", text, flags=re.M), encoding="utf-8")
 
 
 def about_training(

@@ -228,7 +228,7 @@ def trainer_of(wish: Wish, data: Path, settings: Mapping[str, Any]) -> Trainer:
     """
     from monai.bundle import ConfigParser
 
-    content = yaml.safe_load((wish.output / "configs" / "train.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((wish.bundle.folder / "configs" / "train.yaml").read_text(encoding="utf-8"))
     places = {"bundle_root": str(wish.output), "dataset_dir": str(data), "output_dir": str(wish.work)}
     content |= {**places, "device": wish.device, **settings}
     more: dict[str, Any] = {"patience": wish.patience, "workers": wish.workers}

@@ -32,7 +32,7 @@ from clarivox import manifest
 from clarivox.bundle import BundleInfo, catalogue, describe
 from clarivox.errors import BundleError, CancelledError, CapacityError, ClarivoxError
 from clarivox.io import atomic
-from clarivox.new_bundle import about_training, copied, set_values
+from clarivox.new_bundle import about_training, copied, set_runs, set_values
 from clarivox.progress import Progress, Step
 from clarivox.retrain import Wish, checked, steps_within, trainer_of, workers_for
 from clarivox.training import Trainer
@@ -129,6 +129,7 @@ def train_all(
 
         try:
             row = _train(run, wish, entry, slot, tell, lambda: _keep(output / "plan.json", plan))
+            _write_recipe(wish, [other for other in plan["runs"] if other["bundle"] == run.bundle])
         except (CancelledError, CapacityError):
             raise
         except ClarivoxError as error:
@@ -197,13 +198,25 @@ def _train(run: Run, wish: Wish, entry: dict[str, Any], slot_s: float, tell: Pro
         entry |= {"steps": steps, "step_s": pace.step_s, "before": before}
         keep()
     trainer.last_step(entry["steps"])
-    set_values(wish.output / "configs" / "train.yaml", dict(wish.settings) | {"steps": entry["steps"]})
-    manifest.seal(wish.output)
     trainer.progress = tell
     trainer.run()
     about_training(wish.output, wish.bundle, trainer, {}, own=False)
     checked(wish.output)
     return Row(run.name, trainer.step, entry["step_s"], trainer.log.seconds, entry["before"], trainer.best)
+
+
+def _write_recipe(wish: Wish, entries: Sequence[dict[str, Any]]) -> None:
+    """Says in the new bundle's recipe what its weights were trained with."""
+    recipe = wish.output / "configs" / "train.yaml"
+    if len(entries) == 1:
+        set_values(
+            recipe, {k: v for k, v in wish.settings.items() if k != "init_from"} | {"steps": entries[0]["steps"]}
+        )
+    else:
+        same = {k: v for k, v in wish.settings.items() if k not in entries[0]["settings"]}
+        set_values(recipe, same)
+        set_runs(recipe, [{**entry["settings"], "steps": entry["steps"]} for entry in entries if "steps" in entry])
+    manifest.seal(wish.output)
 
 
 def _score_of_shipped(trainer: Trainer, info: BundleInfo) -> float | None:

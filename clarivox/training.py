@@ -340,8 +340,8 @@ class Trainer:
         """Seconds a step and a score, from trials that leave no trace; `steps` may be set anew after it."""
         before = copy.deepcopy(self.state())
         batches = self._batches()
-        marks: list[float] = []
-        while self.step < self.steps and (len(marks) < 4 or (marks[-1] - marks[0] < seconds and len(marks) < 200)):
+        marks = [time.monotonic()]
+        while self.step < self.steps and (len(marks) < 5 or (marks[-1] - marks[1] < seconds and len(marks) < 200)):
             self.advance(next(batches))
             self.sum.item()  # waits for a GPU
             marks.append(time.monotonic())
@@ -350,7 +350,8 @@ class Trainer:
         scored = time.monotonic() - marks[-1]
         self.network.train()
         self.restore(before)
-        return Pace((marks[-1] - marks[0]) / max(1, len(marks) - 1), scored)
+        warm = marks[1:] if len(marks) > 2 else marks
+        return Pace((warm[-1] - warm[0]) / (len(warm) - 1), scored)
 
     def _tell(self) -> None:
         if self.progress is None:

@@ -58,6 +58,9 @@ def test_each_training_gets_its_share_and_ends_in_a_bundle_that_loads(tmp_path: 
     assert all(row.steps > 1 and row.before is not None and row.after is not None and not row.error for row in rows)
     assert len(rows[0].cells()) == len(HEADINGS)
     load(tmp_path / "out/cxr_srcnn_superres", scale=3)
+    recipe = yaml.safe_load((tmp_path / "out/cxr_srcnn_superres/configs/train.yaml").read_text())
+    assert [(run["scale"], run["steps"]) for run in recipe["runs"]] == [(2, rows[0].steps), (3, rows[1].steps)]
+    assert recipe["steps"] == 3000
     assert {p.name for p in (tmp_path / "out/cxr_srcnn_superres/docs").glob("*.csv")} == {
         "training_x2.csv",
         "training_x3.csv",
