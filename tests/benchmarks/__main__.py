@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "mr_denoise": ["--slices", "2"],
     "ct_denoise": ["--slices", "1", "--repeats", "2", "--tuning", "0", "--cut", "256", "--views", "90"],
     "cxr_superres": [],
+    "photo_denoise": ["--pictures", "4", "--searched", "1", "--sigmas", "25", "--sides", "128"],
     "dose_law": ["--repeats", "16"],
     "speckle": [],
     "train_srcnn": ["--minutes", "0.2", "--pictures", "12"],
