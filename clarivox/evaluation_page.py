@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clarivox.diagnosis import Diagnosis
 
 TASK = "What a small classifier reads"
+CLASSIFIER = "classifier.pt"
 FILES = ("summary.md", "cases.csv", "results.json", "index.html")
 
 
@@ -102,6 +103,8 @@ class Report:
     shown: Sequence[Shown] = ()
     notes: tuple[str, ...] = ()
     diagnosis: Diagnosis | None = None
+    classifier: torch.nn.Module | None = None
+    """Trained on all images as they were, to begin with in another task."""
     pairs: Sequence[Pair] = ()
     """Of a blinded reading."""
     seed: int = 0
@@ -190,6 +193,10 @@ class Report:
                 with atomic.file(target, overwrite) as temporary:
                     image.save(temporary, "PNG")
                 written.append(target)
+        if self.classifier is not None:
+            with atomic.file(folder / CLASSIFIER, overwrite) as temporary:
+                torch.save(self.classifier.state_dict(), temporary)
+            written.append(folder / CLASSIFIER)
         if self.pairs:
             written += reading.write(folder, self.pairs, self.seed, overwrite=overwrite)
         return written

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from clarivox.scores import Failure
 
 
-CLASSIFIER = "classifier.pt"
-"""Weights of a classifier trained on all images as they were, for --init-from of another task."""
-
-
 class Protocol(StrEnum):
     """How papers measure."""
 
@@ -102,10 +98,6 @@ def evaluate(
     cases = FolderCases(data, chosen, reference, known, seed, window_of(window), allow_uneven)
     how = {"device": device, "allow_uneven": allow_uneven, "force": force}
     report = run(loaded, cases, pictures, gathered, disc=disc, **how)
-    if gathered.task is not None and output is not None and report.diagnosis is not None:
-        from clarivox.classifier import write
-
-        write(gathered.task.classifier(init_from=init_from), output / CLASSIFIER)
     show(report, output, overwrite=overwrite, as_json=as_json)
 
 
@@ -221,9 +213,10 @@ def run(
         failed: list[Failure] = []
         if disc and degradation is not None and drawn.like is not None and not scores.stopped:
             found, failed = disc_figures(drawn.like, degradation, loaded, progress=progress, **how)
-        diagnosis = None
+        diagnosis, classifier = None, None
         if gathered.task is not None and not scores.stopped:
             diagnosis = gathered.task.read(init_from=gathered.init_from, progress=progress)
+            classifier = gathered.task.classifier(init_from=gathered.init_from)
     about = (
         f"{counted(len(scores.cases), 'case')} of {counted(scores.patients, 'patient')} in {cases.data.name}",
         f"simulated: {degradation.label}, seed {cases.seed}" if degradation else "",
@@ -239,7 +232,8 @@ def run(
         notes.append(f"{counted(len(gathered.task.unlabelled), 'case')} without a label, {gathered.task.unlabelled[0]}")
     pairs = [] if gathered.pairs is None else gathered.pairs.pairs
     title, lines = f"Evaluation of {name}", tuple(filter(None, about))
-    return Report(title, lines, scores, found, drawn.shown, tuple(notes), diagnosis, pairs, cases.seed)
+    task = (diagnosis, classifier)
+    return Report(title, lines, scores, found, drawn.shown, tuple(notes), *task, pairs, cases.seed)
 
 
 def show(report: Report, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
