@@ -231,6 +231,58 @@ def edge_sharpness(after: Values, before: Values) -> float:
     return float(_gradient(after)[edges].mean() / steep[edges].mean())
 
 
+class EdgeFaults(NamedTuple):
+    """Edges that are not where they belong; 0 is best."""
+
+    invented: float
+    """Share of the edge pixels of the image near which the truth has no edge."""
+    missed: float
+    """Share of the edge pixels of the truth near which the image has no edge."""
+
+
+def edge_faults(image: Values, truth: Values, steepest: float = 0.1) -> EdgeFaults:
+    """Edges that an image shows and the truth does not, and the other way round.
+
+    An edge pixel is one whose gradient, under a Gaussian of 1.5 px, reaches the level of the `steepest` share of the
+    truth's. It is invented, or missed, where the other image does not come to half that level within 2 px.
+
+    Args:
+        image, truth: values of equal shape, (X, Y) or (X, Y, Z).
+        steepest: share of the truth's pixels that count as edges, above 0 and below 1.
+
+    Raises:
+        GeometryError: the shapes differ.
+        OptionError: `steepest` is out of range.
+        RegionError: `truth` is constant, or a side is under 12 px.
+
+    >>> truth = np.zeros((40, 40))
+    >>> truth[:20] = 1
+    >>> edge_faults(truth, truth)
+    EdgeFaults(invented=0.0, missed=0.0)
+    """
+    error_map(image, truth)
+    if not 0 < steepest < 1:
+        raise OptionError(f"steepest must be above 0 and below 1; found {steepest}")
+    if min(truth.shape[:2]) < 12:
+        raise RegionError(f"edges are measured in 12 x 12 px at least; found {truth.shape[:2]}", code="too_small")
+    found, right = _gradient(image), _gradient(truth)
+    level = float(np.quantile(right, 1 - steepest))
+    if level <= 1e-9 * float(right.max()):
+        level = 0.5 * float(right.max())
+    if level <= 0:
+        raise RegionError("an edge needs a change of value; found a constant image")
+    return EdgeFaults(_alone(found >= level, right < level / 2), _alone(right >= level, found < level / 2))
+
+
+def _alone(edges: Mask, flat: Mask) -> float:
+    """Share of the edge pixels around which all is flat, 2 px to each side."""
+    for axis in (0, 1):
+        padded = np.pad(flat, [(2, 2) if each == axis else (0, 0) for each in range(flat.ndim)], mode="edge")
+        length = flat.shape[axis]
+        flat = np.logical_and.reduce([padded.take(range(start, start + length), axis) for start in range(5)])
+    return float((edges & flat).sum()) / max(1, int(edges.sum()))
+
+
 def _gradient(values: Values) -> NDArray[np.float64]:
     """Length of the gradient within X and Y under a Gaussian of 1.5 px, 5 px of border left out."""
     volume = values.reshape(*values.shape[:2], -1)

@@ -104,9 +104,26 @@ def test_edge_sharpness_falls_under_blur_and_not_under_noise():
     assert metrics.edge_sharpness(disc + noise(disc.shape, 3), disc) == pytest.approx(1, abs=0.02)
 
 
+def test_an_edge_that_the_truth_does_not_have_is_invented_and_a_lost_one_is_missed():
+    truth = np.zeros((96, 96))
+    truth[:, :40] = 100
+    added, lost = truth.copy(), truth.copy()
+    added[30:50, 60:80] = 100
+    lost[48:] = 50
+    assert metrics.edge_faults(truth, truth) == (0, 0)
+    invented, missed = metrics.edge_faults(added, truth)
+    assert 0.3 < invented < 0.6 and missed == 0
+    _, missed = metrics.edge_faults(lost, truth)
+    assert 0.4 < missed < 0.6
+    assert metrics.edge_faults(np.roll(truth, 1, 1)[:, 5:-5], truth[:, 5:-5]) == (0, 0)
+    assert metrics.edge_faults(0.7 * truth, truth) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
+        (lambda: metrics.edge_faults(np.eye(16), np.ones((16, 16))), RegionError),
+        (lambda: metrics.edge_faults(np.eye(16), np.eye(16), steepest=1), OptionError),
         (lambda: metrics.psnr(np.ones(3), np.ones(4), data_range=1), GeometryError),
         (lambda: metrics.psnr(np.ones(3), np.ones(3), data_range=0), OptionError),
         (lambda: metrics.ssim(np.ones((9, 9)), np.ones((9, 9)), data_range=1), GeometryError),
