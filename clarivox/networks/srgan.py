@@ -56,8 +56,20 @@ def steps(scale: int) -> list[int]:
 class SrganGenerator(nn.Module):
     """Enlarges 2D images: residual blocks on the small grid, then pixel shuffles.
 
-    The published form (SRResNet, x4) has 16 blocks of 64 features between kernels of 9; about 1.5 M parameters are
-    quoted for colour images. Operations are for each pixel of the output.
+    The published form (SRResNet, the generator of SRGAN, x4), which the defaults build for one channel
+    (`configs/published.yaml` of cxr_srgan_superres):
+
+    | layers | grid | channels | parameters | kFLOP for each pixel of the output |
+    | --- | --- | --- | --- | --- |
+    | 9 x 9, PReLU | 1/4 | 1 to 64 | 5,249 | 1 |
+    | 16 blocks of two 3 x 3, normalised, PReLU between | 1/4 | 64 | 1,183,760 | 147 |
+    | 3 x 3, normalised, added to the first layer's result | 1/4 | 64 | 36,992 | 5 |
+    | 3 x 3, pixel shuffle, PReLU | 1/4 to 1/2 | 64 to 256 to 64 | 147,713 | 18 |
+    | 3 x 3, pixel shuffle, PReLU | 1/2 to 1 | 64 to 256 to 64 | 147,713 | 74 |
+    | 9 x 9 | 1 | 64 to 1 | 5,185 | 10 |
+    | 37 | | | 1,526,612 | 255 |
+
+    The paper quotes neither count; about 1.5 M parameters are quoted elsewhere, for colour images.
 
     Args:
         scale: output pixels for each input pixel along X and Y, a product of twos and threes.
@@ -81,6 +93,10 @@ class SrganGenerator(nn.Module):
     >>> from clarivox.networks.cost import cost
     >>> cost(SrganGenerator, 1, 128, 128)
     Cost(layers=37, parameters=1526612, kflop=255)
+    >>> def shipped(scale=2):  # as cxr_srgan_superres
+    ...     return SrganGenerator(scale, blocks=8, features=32, kernel=5, norm=False, skip=True, bias=False)
+    >>> cost(shipped, 1, 128, 128), cost(lambda: shipped(4), 1, 128, 128)
+    (Cost(layers=20, parameters=195146, kflop=99), Cost(layers=21, parameters=232011, kflop=44))
     >>> SrganGenerator(scale=3, blocks=1, features=4)(torch.zeros(1, 1, 5, 8)).shape
     torch.Size([1, 1, 15, 24])
     """

@@ -14,8 +14,17 @@ from clarivox.transforms.bicubic import bicubic
 class Vdsr(nn.Module):
     """Enlarges 2D images by a whole number; the weights do not depend on it, one network serves several.
 
-    The published form has 20 layers of 64 features; the paper's counts are 0.666 M parameters and 1329 kFLOP for each
-    pixel of the output.
+    The published form, which the defaults build (`configs/published.yaml` of cxr_vdsr_superres):
+
+    | layers | kernel | channels | parameters | kFLOP for each pixel of the output |
+    | --- | --- | --- | --- | --- |
+    | bicubic enlargement | | 1 | 0 | |
+    | 1, ReLU | 3 x 3 | 1 to 64 | 640 | 1 |
+    | 18, ReLU each | 3 x 3 | 64 to 64 | 664,704 | 1327 |
+    | 1, added to the enlarged image | 3 x 3 | 64 to 1 | 577 | 1 |
+    | 20 | | | 665,921 | 1329 |
+
+    The paper describes the layers and quotes neither count; 665 k parameters are quoted for it elsewhere.
 
     Args:
         scale: output pixels for each input pixel along X and Y, where the call gives none; 1 sharpens only.
@@ -37,6 +46,8 @@ class Vdsr(nn.Module):
     >>> from clarivox.networks.cost import cost
     >>> cost(Vdsr)
     Cost(layers=20, parameters=665921, kflop=1329)
+    >>> cost(lambda: Vdsr(layers=14, features=48, bias=False))  # as cxr_vdsr_superres ships it
+    Cost(layers=14, parameters=249696, kflop=499)
     >>> net = Vdsr(scale=2, layers=3, features=4)
     >>> net(torch.zeros(1, 1, 5, 8)).shape, net(torch.zeros(1, 1, 5, 8), scale=3).shape
     (torch.Size([1, 1, 10, 16]), torch.Size([1, 1, 15, 24]))
