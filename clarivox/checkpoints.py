@@ -50,8 +50,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
             path.replace(previous(path))
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """The newest checkpoint that is whole; None where there is none at all. A damaged one is said in the log.
+def load(path: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, in main memory; None where there is none. A damaged one is said in the log.
 
     Raises:
         TrainingError: there are checkpoints, and all are damaged (code torn_checkpoint).
@@ -59,7 +59,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | Non
     there = [one for one in (path, previous(path)) if one.exists()]
     for one in there:
         try:
-            state = _read(one, device)
+            state = _read(one)
         except DAMAGE as cause:
             logger.warning("the checkpoint %s is damaged (%s)", one.name, type(cause).__name__)
             continue
@@ -73,7 +73,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | Non
     return None
 
 
-def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise ValueError("not a checkpoint")
@@ -81,5 +81,5 @@ def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
         content = file.read()
     if hashlib.sha256(content).hexdigest().encode() != digest:
         raise ValueError("the digest differs")
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state

@@ -16,15 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from clarivox import manifest, prepared
 from clarivox.bundle import BundleInfo, describe, load
+from clarivox.enhance import enhance
 from clarivox.errors import BundleError, ClarivoxError, FormatError, OptionError, OutputError
 from clarivox.new_bundle import about_training, copied, set_values
 from clarivox.progress import Progress
 from clarivox.splits import by_patient
 from clarivox.training import Pace, Trainer
+from clarivox.volume import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -286,13 +289,23 @@ def steps_within(seconds: float, pace: Pace, every: int) -> int:
 
 
 def checked(folder: Path) -> None:
-    """Refuse a bundle that does not hold together: digests, weights, configuration.
+    """Refuse a bundle that does not hold together: digests, configuration, weights, and a trial image.
 
     Raises:
-        BundleError: it does not load.
+        BundleError: it does not load, or gives what is no image (code bad_weights).
     """
     manifest.seal(folder)
-    load(folder)
+    bundle = load(folder)
+    if bundle.info.tiling != "exact" or bundle.info.clip:
+        return  # a pass of these may take minutes
+    ramp = np.add.outer(np.arange(40), np.arange(33))[None, :, :, None] + np.zeros(
+        3 if bundle.info.spatial_dims == 3 else 1
+    )
+    trial = Volume(np.asfortranarray(ramp.astype(np.int16)), np.eye(4), stored_range=(0, 255))
+    result = enhance(trial, bundle, device="cpu")
+    wanted = tuple(n * s for n, s in zip(trial.shape[1:], bundle.scale, strict=True))
+    if result.shape[1:] != wanted or not all(bool(p.isfinite().all()) for p in bundle.network.parameters()):
+        raise BundleError(f"the new bundle {folder.name} gives no image of the promised size", code="bad_weights")
 
 
 def workers_for(device: str) -> int:

@@ -298,7 +298,7 @@ class Trainer:
         Raises:
             TrainingError: none is whole (code torn_checkpoint), or it is of another network.
         """
-        state = checkpoints.load(self.checkpoint, self.device)
+        state = checkpoints.load(self.checkpoint)
         if state is None:
             return
         self.restore(state)
@@ -324,7 +324,7 @@ class Trainer:
                 f"the checkpoint {self.checkpoint.name} is of another network; delete it, or name another",
                 code="other_checkpoint",
             ) from cause
-        self.averaged = state["averaged"]
+        self.averaged = {name: value.to(self.device) for name, value in state["averaged"].items()}
         self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
         self.log.resume(state["rows"])
         self.sum.fill_(state["sum"])
@@ -332,6 +332,8 @@ class Trainer:
 
     def last_step(self, steps: int) -> None:
         """Ends after so many steps instead; a short training is warmed up, scored and kept in proportion."""
+        if self.opponent is not None:
+            self.opponent.begin = round(self.opponent.begin * steps / self.steps)
         self.steps = steps
         self.warm_up = min(self.warm_up, max(1, steps // 10))
         self.every = min(self.every, max(1, steps // 4))

@@ -35,7 +35,7 @@ class Closeness:
 
     def __call__(self, network: nn.Module) -> float:
         given = torch.arange(36.0).reshape(1, 1, 6, 6) / 36
-        output = network(given).detach()
+        output = network(given.to(next(network.parameters()).device)).detach().cpu()
         self.shown = [Shown(given[0], output[0], 2 * given[0])]
         return -float((output - 2 * given).square().mean())
 

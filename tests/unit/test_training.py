@@ -244,6 +244,18 @@ def test_bfloat16_leaves_the_weights_in_single_precision(tmp_path: Path) -> None
     assert {value.dtype for value in run.averaged.values()} == {torch.float32}
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_trains_like_a_cpu_and_resumes(tmp_path: Path) -> None:
+    cpu, gpu = trainer(tmp_path / "a", 40), trainer(tmp_path / "b", 40, device="cuda", workers=1)
+    cpu.run()
+    with pytest.raises(CancelledError):
+        trainer(tmp_path / "b", 40, device="cuda", progress=lambda step: step.fraction < 0.5).run()
+    gpu.run()
+    assert gpu.from_step == 20
+    assert torch.allclose(cpu.averaged["weight"], gpu.averaged["weight"].cpu(), atol=1e-4)
+
+
 def test_a_noise_level_goes_to_the_network(tmp_path: Path) -> None:
     class Levelled(Doubling):
         def batch(self, number: int) -> tuple[Tensor, ...]:
