@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clarivox.classical.noise import check_noise, noise_of
@@ -62,21 +61,44 @@ class NonLocalMeans(nn.Module):
         unit = torch.where(noise > 0, noise, 1)
         near, far = self.patch, self.search
         centre = x / unit
-        inner, outer = mirrored(centre, near), mirrored(centre, near + far)
-        rows, columns = inner.shape[2:]
+        outer = mirrored(centre, near + far)
+        origin, (rows, columns) = near + far, x.shape[2:]
+
+        def there(i: int, j: int, height: int = rows, width: int = columns) -> Tensor:
+            return outer[..., origin + i : origin + i + height, origin + j : origin + j + width]
+
         # Sums start at the pixel itself, whose weight is 1; differences from it keep what large values would lose.
         total, weights = torch.zeros_like(centre), torch.ones_like(centre)
-        for i in range(-far, far + 1):
-            for j in range(-far, far + 1):
-                if i == j == 0:
-                    continue
-                shifted = outer[..., far + i : far + i + rows, far + j : far + j + columns]
-                distance = F.avg_pool2d((inner - shifted).square(), 2 * near + 1, 1)
-                weight = torch.exp(-(distance - 2).clamp_min(0) / STRICTNESS**2)
-                inside = shifted[..., near : rows - near, near : columns - near]
-                total += weight * (inside - centre)
-                weights += weight
+        for i in range(far + 1):
+            for j in range(-far if i else 1, far + 1):
+                # The distance to what lies at (i, j) from a pixel is that of the pixel there to what lies at (-i, -j).
+                first = min(0, -j)
+                sides = (rows + i + 2 * near, columns + abs(j) + 2 * near)
+                change = there(-i - near, first - near, *sides) - there(-near, first + j - near, *sides)
+                distance = boxed(change.square(), near)
+                weight = torch.exp((distance - 2).clamp_min_(0) * (-1 / STRICTNESS**2))
+                ahead = weight[..., i : i + rows, -first : columns - first]
+                behind = weight[..., :rows, -j - first : columns - j - first]
+                for part, k, m in ((ahead, i, j), (behind, -i, -j)):
+                    total.addcmul_(part, there(k, m) - centre)
+                    weights += part
         return torch.where(noise > 0, (centre + total / weights) * unit, x)
+
+
+def boxed(x: Tensor, radius: int) -> Tensor:
+    """Means over squares of this radius, where they lie inside; shape (N, C, X - 2 radius, Y - 2 radius).
+
+    >>> boxed(torch.arange(9.0).reshape(1, 1, 3, 3), 1)
+    tensor([[[[4.]]]])
+    """
+    side = 2 * radius + 1
+    for axis in (2, 3):
+        inside = x.shape[axis] - side + 1
+        total = x.narrow(axis, 0, inside).clone()
+        for start in range(1, side):
+            total += x.narrow(axis, start, inside)
+        x = total
+    return x / side**2
 
 
 def mirrored(x: Tensor, width: int) -> Tensor:
