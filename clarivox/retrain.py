@@ -141,10 +141,9 @@ def check_output(wish: Wish) -> None:
         if there and not own:
             describe(wish.output)  # what is no bundle is never deleted
             shutil.rmtree(wish.output)
-        if wish.work.exists():
-            for path in wish.work.glob("checkpoint*"):
-                path.unlink()
-            (wish.work / "plan.json").unlink(missing_ok=True)
+        for path in wish.work.iterdir() if wish.work.is_dir() else ():
+            if not wish.data.resolve().is_relative_to(path.resolve()):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def has_split(folder: Path) -> bool:

@@ -76,6 +76,14 @@ def test_a_training_that_was_stopped_is_gone_on_with(tmp_path: Path, data: Path)
     assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
 
 
+def test_beginning_anew_forgets_images_that_are_gone(tmp_path: Path, data: Path) -> None:
+    train(wish(tmp_path, data))
+    (data / "p3_front.png").unlink()
+    assert sum(train(wish(tmp_path, data, overwrite=True)).split.values()) == 3
+    prepared = tmp_path / "mine.training" / "data"
+    assert sum(train(wish(tmp_path, prepared, overwrite=True)).split.values()) == 3
+
+
 def test_the_steps_can_be_chosen_by_the_clock_and_stay_chosen(tmp_path: Path, data: Path) -> None:
     quick = {"patch_size": 16, "batch_size": 2}
     done = train(wish(tmp_path, data, settings=quick, minutes=0.02))
