@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from clarivox.errors import OptionError
-from clarivox.networks.layers import activation, begin, block, convolution
+from clarivox.networks.layers import LOCAL, activation, begin, block, convolution, without_local_mean
 from clarivox.transforms.bicubic import bicubic
 
 
@@ -79,6 +79,7 @@ class SrganGenerator(nn.Module):
         norm: batch normalisation in the blocks and after them.
         skip: add the bicubic image to the result. The published form has no skip.
         bias: whether anything constant is added; without, f(a x) = a f(x) for a > 0 in evaluation.
+        centred: the layers see the image minus its local mean, which training in bfloat16 needs; with `skip` only.
 
     Attributes:
         stride: windows may begin anywhere: 1.
@@ -94,7 +95,7 @@ class SrganGenerator(nn.Module):
     >>> cost(SrganGenerator, 1, 128, 128)
     Cost(layers=37, parameters=1526612, kflop=255)
     >>> def shipped(scale=2):  # as cxr_srgan_superres
-    ...     return SrganGenerator(scale, blocks=8, features=32, kernel=5, norm=False, skip=True, bias=False)
+    ...     return SrganGenerator(scale, 8, 32, kernel=5, norm=False, skip=True, bias=False, centred=True)
     >>> cost(shipped, 1, 128, 128), cost(lambda: shipped(4), 1, 128, 128)
     (Cost(layers=20, parameters=195146, kflop=99), Cost(layers=21, parameters=232011, kflop=44))
     >>> SrganGenerator(scale=3, blocks=1, features=4)(torch.zeros(1, 1, 5, 8)).shape
@@ -110,16 +111,19 @@ class SrganGenerator(nn.Module):
         norm: bool = True,
         skip: bool = False,
         bias: bool = True,
+        centred: bool = False,
     ) -> None:
         super().__init__()
+        if centred and not skip:
+            raise OptionError("centred needs skip: without it nothing brings the local mean back")
         if kernel % 2 == 0 or blocks < 1:
             raise OptionError(f"kernel must be odd, and blocks 1 or more; found {kernel}, {blocks}")
         factors = steps(scale)
-        self.scale, self.skip, self.stride = scale, skip, 1
+        self.scale, self.skip, self.centred, self.stride = scale, skip, centred, 1
         reach = kernel // 2
         for factor in reversed(factors):  # back through a shuffle and the convolution before it
             reach = -(-reach // factor) + 1
-        self.halo = reach + 1 + 2 * blocks + kernel // 2
+        self.halo = reach + 1 + 2 * blocks + kernel // 2 + (LOCAL // 2 if centred else 0)
         self.enter = nn.Sequential(convolution(2, 1, features, kernel, bias=bias), activation("prelu"))
         self.body = nn.Sequential(
             *[_Residual(features, norm, bias) for _ in range(blocks)],
@@ -142,6 +146,6 @@ class SrganGenerator(nn.Module):
         Returns:
             Shape (N, 1, scale * X, scale * Y), on the same field of view.
         """
-        features = self.enter(x)
+        features = self.enter(without_local_mean(x) if self.centred else x)
         detail: Tensor = self.leave(self.enlarge(torch.add(features, self.body(features))))
         return detail + bicubic(x, [n * self.scale for n in x.shape[2:]]) if self.skip else detail

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from clarivox.errors import OptionError
-from clarivox.networks.layers import begin, block, convolution
+from clarivox.networks.layers import LOCAL, begin, block, convolution, without_local_mean
 from clarivox.transforms.bicubic import bicubic
 
 
@@ -31,6 +31,8 @@ class Vdsr(nn.Module):
         layers: convolutions, all 3 wide; 2 or more.
         features: channels between them.
         bias: whether convolutions add constants; without, f(a x) = a f(x) for a > 0.
+        centred: the layers see the image minus its local mean, which training in bfloat16 needs; as published they see
+            the image.
         activation: "relu" as published, "leaky_relu", "prelu" or "gelu".
 
     Attributes:
@@ -46,7 +48,7 @@ class Vdsr(nn.Module):
     >>> from clarivox.networks.cost import cost
     >>> cost(Vdsr)
     Cost(layers=20, parameters=665921, kflop=1329)
-    >>> cost(lambda: Vdsr(layers=14, features=48, bias=False))  # as cxr_vdsr_superres ships it
+    >>> cost(lambda: Vdsr(layers=14, features=48, bias=False, centred=True))  # as cxr_vdsr_superres ships it
     Cost(layers=14, parameters=249696, kflop=499)
     >>> net = Vdsr(scale=2, layers=3, features=4)
     >>> net(torch.zeros(1, 1, 5, 8)).shape, net(torch.zeros(1, 1, 5, 8), scale=3).shape
@@ -54,13 +56,20 @@ class Vdsr(nn.Module):
     """
 
     def __init__(
-        self, scale: int = 2, layers: int = 20, features: int = 64, bias: bool = True, activation: str = "relu"
+        self,
+        scale: int = 2,
+        layers: int = 20,
+        features: int = 64,
+        bias: bool = True,
+        centred: bool = False,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         if scale != int(scale) or scale < 1 or layers < 2:
             raise OptionError(f"scale must be a whole number, and layers 2 or more; found {scale}, {layers}")
-        self.scale, self.stride = scale, 1
-        self.halo = -(-layers // scale) + 3  # Keys' kernel reaches 2 input pixels, sub-pixel offset 1
+        self.scale, self.stride, self.centred = scale, 1, centred
+        reach = layers + (LOCAL // 2 if centred else 0)
+        self.halo = -(-reach // scale) + 3  # Keys' kernel reaches 2 input pixels, sub-pixel offset 1
         parts = block(2, 1, features, norm=False, bias=bias, name=activation)
         for _ in range(layers - 2):
             parts += block(2, features, features, norm=False, bias=bias, name=activation)
@@ -79,4 +88,4 @@ class Vdsr(nn.Module):
             Shape (N, 1, scale * X, scale * Y), on the same field of view.
         """
         enlarged = bicubic(x, [n * (scale or self.scale) for n in x.shape[2:]])
-        return torch.add(enlarged, self.detail(enlarged))
+        return torch.add(enlarged, self.detail(without_local_mean(enlarged) if self.centred else enlarged))

@@ -54,6 +54,7 @@ CASES = {
     "redcnn-3d": Case(lambda: Redcnn(3, 2, 4, 3, bias=False), 3),
     "redcnn-biased": Case(lambda: Redcnn(2, 3, 8, positive=False), 2, homogeneous=False),
     "vdsr-x2": Case(lambda: Vdsr(2, 4, 8, bias=False), 2, 2),
+    "vdsr-centred": Case(lambda: Vdsr(2, 4, 8, bias=False, centred=True), 2, 2),
     "vdsr-x3-biased": Case(lambda: Vdsr(3, 4, 8), 2, 3, homogeneous=False),
     "mwcnn-2d": Case(lambda: Mwcnn(2, (4, 8), 2, bias=False), 2),
     "mwcnn-3d": Case(lambda: Mwcnn(3, (4,), 2, norm=False, bias=False), 3),
@@ -73,6 +74,7 @@ CASES = {
         lambda: Kpn(2, 1, 5, (4, 8), 1, scope="global", weights="average", bias=False), 2, halo=False
     ),
     "srgan-x2": Case(lambda: SrganGenerator(2, 2, 4, 5, skip=True, bias=False), 2, 2),
+    "srgan-centred": Case(lambda: SrganGenerator(2, 2, 4, 5, skip=True, bias=False, centred=True), 2, 2),
     "srgan-x3": Case(lambda: SrganGenerator(3, 1, 4, bias=False), 2, 3),
     "srgan-x4-biased": Case(lambda: SrganGenerator(4, 2, 4, norm=False), 2, 4, homogeneous=False),
     "srad": Case(lambda: Srad(6), 2, homogeneous=False, learns=False, halo=False),

@@ -46,6 +46,7 @@ def test_scales_are_taken_apart() -> None:
         lambda: SrganGenerator(5),
         lambda: SrganGenerator(0),
         lambda: SrganGenerator(kernel=4),
+        lambda: SrganGenerator(centred=True),
         lambda: SrganGenerator(blocks=0),
     ],
 )
