@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
             name = f"srcnn_{form}_x{scale}"
             how = {"batch": 16, "steps": 2000, "learning_rate": 1e-3, "every": 200}
             made[name] = trained(study, name, srcnn(scale, skip), [shrunk(scale)], **how)
-    how = {"batch": 8, "steps": 1400, "learning_rate": 5e-4, "every": 140}
+    how = {"batch": 8, "steps": 1000, "learning_rate": 3e-4, "every": 100}
     made["vdsr"] = trained(study, "vdsr", lambda: Vdsr(1), [coarse(scale) for scale in SCALES], **how)
     pictures, rows = held_back(small=study.small), []
     for scale in SCALES:
