@@ -225,6 +225,8 @@ def run(
         *(f"{one.info.name} {one.info.version}{f' {one.options}' if one.options else ''}" for one in loaded),
     )
     notes = [f"the disc by {one.method} [{one.code}]: {one.message}" for one in failed]
+    if degradation is not None and degradation.scale > 1:
+        notes.append("the input stands enlarged by bicubic interpolation")
     notes += ["stopped on request; the cases that were finished are here"] if scores.stopped else []
     if scores.patients == len(scores.cases) > 1:
         notes.append("each case counts as a patient of its own, as far as names tell; see --patients")
