@@ -28,6 +28,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Ablations": ("ablation_wavelet", "ablation_init", "ablation_activation", "hybrid"),
     "Diffusion": ("diffusion",),
     "What enhancement does to diagnosis": ("diagnosis",),
+    "Filters without weights": ("classical",),
+    "Training": ("train_srcnn", "training_memory"),
     "Simulated physics": ("dose_law", "speckle"),
 }
 """Heading: which benchmarks and experiments stand under it."""

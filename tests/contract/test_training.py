@@ -21,7 +21,7 @@ from clarivox.volume import Volume
 
 TRAINED = [info for info in catalogue() if info.weights]
 PUBLISHED = [i for i in TRAINED if (i.folder / "configs" / "published.yaml").is_file() and i.spatial_dims == 2]
-"""The 3D ones have 167 million numbers: tests/unit/test_diffusion_published.py takes their step without a checkpoint."""
+"""The 3D ones have 167 million numbers; tests/unit/test_diffusion_published.py steps them without a checkpoint."""
 SIDE = 72
 """Of the pictures; patches of the configurations are cut down to fit."""
 PATCH = 32
