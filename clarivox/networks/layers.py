@@ -148,8 +148,7 @@ def without_local_mean(x: Tensor) -> Tensor:
     >>> without_local_mean(torch.full((1, 1, 12, 12), 7.0)).abs().max()
     tensor(0.)
     """
-    with torch.autocast(x.device.type, enabled=False):
-        return x - F.avg_pool2d(x, LOCAL, 1, LOCAL // 2, count_include_pad=False)
+    return x - F.avg_pool2d(x, LOCAL, 1, LOCAL // 2, count_include_pad=False)
 
 
 def level_map(x: Tensor, sigma: Tensor | float) -> Tensor:
