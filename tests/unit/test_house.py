@@ -49,6 +49,12 @@ def test_the_list_of_packages_is_the_tree() -> None:
     assert listed == present
 
 
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports them by it, and stops at the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_has_at_most_400_lines_and_a_function_60(path: Path) -> None:
     text = path.read_text()
