@@ -21,7 +21,7 @@ from clarivox.classical import Srad, WaveletShrinkage
 from tests.experiments.despeckling import SUBJECTS, config, scores, size, table
 from tests.experiments.study import Study, ended
 
-STEPS = 400
+STEPS = 250
 UNET = {
     "_target_": "clarivox.networks.unet.RestorationUNet",
     "channels": [16, 32, 48],
@@ -46,7 +46,6 @@ def hybrid(filter_: dict[str, Any], network: dict[str, Any], sees: str) -> dict[
 NETWORKS = {
     "U-Net": UNET,
     "SRAD, U-Net on the residual": hybrid(SRAD, UNET, "residual"),
-    "SRAD, U-Net on the filtered": hybrid(SRAD, UNET, "filtered"),
     "shrinkage, U-Net on the residual": hybrid(SHRINKAGE, UNET, "residual"),
     "MWCNN": MWCNN,
     "SRAD, MWCNN on the filtered": hybrid(SRAD, MWCNN, "filtered"),
