@@ -91,7 +91,9 @@ class Unblinded:
 
     def notes(self) -> list[str]:
         """What else a reader of the table should know."""
-        lines = [f"{self.answers} answers of {self.readers} readers on {self.cases} cases"]
+        numbers = ((self.answers, "answer"), (self.readers, "reader"), (self.cases, "case"))
+        counted = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in numbers]
+        lines = ["{} of {} on {}".format(*counted)]
         if self.again[1]:
             lines.append(f"pairs that came twice: {self.again[0]} of {self.again[1]} preferred alike")
         if self.left[1]:

@@ -116,7 +116,7 @@ def test_answers_are_unblinded(tmp_path: Path) -> None:
     )
     words = ["unblind", str(tmp_path / "key.csv"), str(tmp_path / "ab.csv")]
     done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0 and "nlm ahead" in done.output and "2 answers of 1 readers on 2 cases" in done.output
+    assert done.exit_code == 0 and "nlm ahead" in done.output and "2 answers of 1 reader on 2 cases" in done.output
     content = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert content["lines"][1]["lead"] == 2.0
 
