@@ -7,6 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from clarivox.cli.main import app
+from clarivox.train_all import Row
 
 
 def call(*words: object) -> Result:
@@ -58,3 +59,17 @@ def test_what_is_missing_is_said(data: Path) -> None:
 def test_the_help_teaches_by_an_example() -> None:
     for command in ("train", "preprocess"):
         assert "Example: clarivox" in " ".join(call(command, "--help").output.split())
+
+
+def test_the_whole_set_ends_in_one_table(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def trained(*words: object) -> list[Row]:
+        asked.extend(words[:4])
+        return [Row("one", 10, 0.01, 6.0, 30.0, 31.5), Row("two", error="[no_series] 1 of 1 files")]
+
+    monkeypatch.setattr("clarivox.train_all.train_all", trained)
+    words = ("train", "--all", "--data", data, "--output", tmp_path / "w", "--minutes", 2, "--device", "cpu")
+    result = call(*words)
+    assert result.exit_code == 1 and asked == [data, tmp_path / "w", 2.0, "cpu"]
+    assert "31.500" in result.output and "[no_series]" in result.output
