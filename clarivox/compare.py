@@ -122,7 +122,7 @@ def compare(
     figures = _against(stacks) + _quality(stacks)
     pair: tuple[Region, Region] | None = (signal, background) if signal and background else None
     if pair is None:
-        pair = flat_regions(np.clip(stacks.standard, *stacks.window), chosen)
+        pair = flat_regions(np.clip(stacks.standard, *stacks.window), chosen, noisy=reference is None)
         notes += ("the regions were found automatically: flat, one bright and one dark",) if pair else ()
     if pair is not None:
         figures += _in_regions(before, after, reference, pair)

@@ -32,7 +32,7 @@ from clarivox.volume import Unit, Volume
 Degrade = Callable[[torch.Tensor], torch.Tensor]
 """Takes and gives a tensor of shape (C, X, Y, Z)."""
 HU_RANGE = 400.0
-CLEAN_HU = 1.0
+CLEAN_HU = 2.0
 """Noise under which a CT counts as free of it, as a phantom is."""
 
 
@@ -203,20 +203,43 @@ def _dose(label: str, dose: float) -> Degradation:
     return Degradation(label, lambda seed, volume: _low_dose(dose, seed, volume), hu=True)
 
 
-def _low_dose(dose: float, seed: int, volume: Volume) -> Degrade:
-    """A scan at a fraction of the dose, whose photons are those that the volume's own noise speaks of."""
+def scan_noise(volume: Volume) -> float:
+    """Standard deviation of the noise in the soft tissue of a CT's middle slice, in HU; 0 where there is too little.
+
+    >>> from clarivox.phantoms import ct
+    >>> noisy, truth = ct(size=128, slices=1)
+    >>> scan_noise(noisy) > CLEAN_HU > scan_noise(truth)
+    True
+    """
     from clarivox.metrics import noise_estimate
 
-    beam = Beam(pixel_mm=volume.spacing_mm[0])
     depth = volume.shape[3]
-    chosen = slice(depth // 2, depth // 2 + 1)
-    middle = volume.values((slice(0, 1), slice(None), slice(None), chosen))
-    soft = (middle[0] > SOFT_HU[0]) & (middle[0] < SOFT_HU[1])
-    sigma = noise_estimate(middle[0], soft) if soft.sum() > 400 else 0.0
+    middle = volume.values((slice(0, 1), slice(None), slice(None), slice(depth // 2, depth // 2 + 1)))[0]
+    soft = (middle > SOFT_HU[0]) & (middle < SOFT_HU[1])
+    return noise_estimate(middle, soft) if soft.sum() > 400 else 0.0
+
+
+def _low_dose(dose: float, seed: int, volume: Volume) -> Degrade:
+    """A scan at a fraction of the dose, whose photons are those that the volume's own noise speaks of."""
+    beam, sigma = Beam(pixel_mm=volume.spacing_mm[0]), scan_noise(volume)
     if sigma < CLEAN_HU:
         return LowDoseCT(dose, seed, clean=True, beam=beam)
-    photons = matching_photons(torch.from_numpy(middle[..., 0].copy()), sigma, beam)
-    return LowDoseCT(dose, seed, photons=max(1.0, photons), beam=beam)
+    return LowDoseCT(dose, seed, photons=_photons(volume, sigma, beam), beam=beam)
+
+
+def _photons(volume: Volume, sigma: float, beam: Beam) -> float:
+    depth = volume.shape[3]
+    middle = volume.values((slice(0, 1), slice(None), slice(None), slice(depth // 2, depth // 2 + 1)))[..., 0]
+    return max(1.0, matching_photons(torch.from_numpy(middle.copy()), sigma, beam))
+
+
+def at_full_dose(truth: Volume, like: Volume) -> Volume:
+    """A CT phantom without noise, as a scanner would show it whose pictures have the noise of another volume."""
+    sigma = scan_noise(like)
+    if truth.unit is not Unit.HU or sigma < CLEAN_HU:
+        return truth
+    beam = Beam(pixel_mm=truth.spacing_mm[0])
+    return degraded(truth, LowDoseCT(1.0, 1, photons=_photons(truth, sigma, beam), clean=True, beam=beam), 1.0)
 
 
 NAMED: dict[str, Callable[..., Degradation]] = {

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clarivox.bundle import Bundle
-from clarivox.degradations import Degradation, width_of
+from clarivox.degradations import Degradation, at_full_dose, width_of
 from clarivox.enhance import enhance
 from clarivox.errors import ClarivoxError, RegionError
 from clarivox.evaluation import enlarged
@@ -89,7 +89,7 @@ def disc_figures(
         how: see `clarivox.enhance.enhance`.
     """
     truth = disc_like(like)
-    worse = degradation(truth, "disc")
+    worse = degradation(at_full_dose(truth, like) if degradation.hu else truth, "disc")
     start = worse if worse.shape == truth.shape else enlarged(worse, truth)
     found, failures = [], []
     with suppress(RegionError):

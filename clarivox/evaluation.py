@@ -153,7 +153,9 @@ def outcome(case: Case, bundle: Bundle, *, baseline: Degrade | None = None, **ho
         before = degraded(case.worse, baseline, case.width or 1.0)
     elif before.shape[1:3] != after.shape[1:3]:
         before = enlarged(before, after)
-    found = compare(before, after, case.truth, ruler=case.ruler)
+    # A picture file does not say that it is an ultrasound; the bundle does, and looks are counted then.
+    told = after.modality or (bundle.info.modalities[0] if len(bundle.info.modalities) == 1 else "")
+    found = compare(before, after.replace(modality=told), case.truth, ruler=case.ruler)
     made = after.provenance
     return Outcome(bundle.info.name, after, found, made.seconds if made else 0.0, peak.bytes)
 

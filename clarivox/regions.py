@@ -61,12 +61,15 @@ class Region:
             ) from None
 
 
-def flat_regions(values: NDArray[np.float32], places: list[int]) -> tuple[Region, Region] | None:
+def flat_regions(
+    values: NDArray[np.float32], places: list[int], *, noisy: bool = False
+) -> tuple[Region, Region] | None:
     """A bright and a dark flat block within the patient, on the middle one of some slices.
 
     Args:
         values: shape (X, Y, N), without noise where possible.
         places: the slice that each of the N is.
+        noisy: the picture has noise everywhere, so blocks of one value are a frame around it or burnt in.
 
     Returns:
         Signal and background, or None where the picture has no two flat blocks of different level.
@@ -80,7 +83,7 @@ def flat_regions(values: NDArray[np.float32], places: list[int]) -> tuple[Region
     blocks = picture[: columns * side, : rows * side].reshape(columns, side, rows, side).transpose(0, 2, 1, 3)
     mean, deviation = blocks.mean(axis=(2, 3)).ravel(), blocks.std(axis=(2, 3)).ravel()
     low, high = np.percentile(picture, (1, 99))
-    inside = np.flatnonzero((mean > low + 0.15 * (high - low)) & (mean < high))
+    inside = np.flatnonzero((mean > low + 0.15 * (high - low)) & (mean < high) & ((deviation > 0) | (not noisy)))
     if inside.size < 4:
         return None
     flat = inside[np.argsort(deviation[inside])[: max(4, inside.size // 4)]]

@@ -68,6 +68,9 @@ class Summary:
     better: str
     how: str
     cases: int
+    """Whose mean it is: all, or those whose figure is finite where some of them are."""
+    infinite: int
+    """Cases that are left out of the mean."""
     patients: int
     mean: float
     deviation: float | None
@@ -106,18 +109,17 @@ class Scores:
         return [found for name in names for method in every if (found := self._summary(name, method)) is not None]
 
     def _summary(self, name: str, method: str) -> Summary | None:
-        mine = self._values(name, method)
-        if not mine:
+        every = self._values(name, method)
+        if not every:
             return None
+        mine = {case: value for case, value in every.items() if math.isfinite(value)} or every
         patients = self._patients()
         scores = [score for row in self.rows if row.method == method for score in row.scores if score.name == name]
         values = np.array(list(mine.values()))
         own = self._values(name, self.methods[0]) if method != self.methods[0] else {}
-        both = [case for case in own if case in mine]
+        both = [case for case in own if case in mine and math.isfinite(own[case] - mine[case])]
         sign = -1 if scores[0].better == "lower" else 1
         ahead = np.array([sign * (own[case] - mine[case]) for case in both])
-        ahead = ahead[np.isfinite(ahead)]
-        paired = bool(both) and len(ahead) == len(both)
         return Summary(
             method,
             name,
@@ -125,12 +127,13 @@ class Scores:
             scores[0].better,
             shared_words([score.how for score in scores]),
             len(values),
+            len(every) - len(mine),
             len({patients[case] for case in mine}),
             float(values.mean()),
             float(values.std(ddof=1)) if len(values) > 1 and np.isfinite(values).all() else None,
             interval(values, [patients[case] for case in mine]),
-            float(ahead.mean()) if paired else None,
-            interval(ahead, [patients[case] for case in both]) if paired else None,
+            float(ahead.mean()) if both else None,
+            interval(ahead, [patients[case] for case in both]) if both else None,
         )
 
     def _values(self, name: str, method: str) -> dict[str, float]:
@@ -296,15 +299,15 @@ def _ranges(parts: Sequence[str]) -> str:
 def cell(one: Summary) -> str:
     """A summary in a table.
 
-    >>> cell(Summary("a", "PSNR", "dB", "higher", "", 2, 2, 30.0, 1.5, (29.0, 31.0), None, None))
-    '30 ± 1.5 (29 to 31)'
+    >>> cell(Summary("a", "PSNR", "dB", "higher", "", 2, 1, 2, 30.0, 1.5, (29.0, 31.0), None, None))
+    '30 ± 1.5 (29 to 31), 1 infinite left out'
     """
     text = number(one.mean)
     if one.deviation is not None:
         text += f" ± {number(one.deviation, 2)}"
     if one.interval is not None:
         text += f" ({number(one.interval[0])} to {number(one.interval[1])})"
-    return text
+    return text + (f", {one.infinite} infinite left out" if one.infinite else "")
 
 
 def _lead(one: Summary) -> str:

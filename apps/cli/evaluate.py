@@ -222,7 +222,7 @@ def run(
         f"simulated: {degradation.label}, seed {cases.seed}" if degradation else "",
         f"truths in {cases.reference.name}" if cases.reference else "",
         "" if degradation or cases.reference else "no truth: figures of the images themselves",
-        *(f"{one.info.name} {one.info.version}{f' {one.options}' if one.options else ''}" for one in loaded),
+        *(" ".join([one.info.name, one.info.version, *(f"{k}={v}" for k, v in one.options.items())]) for one in loaded),
     )
     notes = [f"the disc by {one.method} [{one.code}]: {one.message}" for one in failed]
     if degradation is not None and degradation.scale > 1:

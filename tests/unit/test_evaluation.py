@@ -109,3 +109,13 @@ def test_the_configuration_gives_the_same_figures(tmp_path: Path) -> None:
     row = run.run()[0]
     assert row["before_db"] == row["after_db"] and row["range"] == 255
     assert json.loads((tmp_path / "results.json").read_text())[0]["before_db"] == row["before_db"]
+
+
+def test_an_infinite_figure_is_left_out_of_the_mean_and_counted() -> None:
+    rows = [
+        Row(f"c{n}", f"p{n}", "net", (Score("CNR", v, "", "", "higher"),)) for n, v in enumerate((1.0, np.inf, 3.0))
+    ]
+    (found,) = Scores(tuple(rows), (), ("net",)).summaries()
+    assert (found.mean, found.cases, found.infinite) == (2.0, 2, 1)
+    alike = Scores((rows[1],), (), ("net",)).summaries()[0]
+    assert alike.mean == np.inf and alike.interval is None
