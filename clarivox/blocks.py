@@ -15,6 +15,7 @@ from torch import Tensor
 from clarivox.errors import OptionError
 from clarivox.patches import Degradation
 from clarivox.splits import volumes
+from clarivox.training_log import Shown
 from clarivox.transforms.low_dose_ct import PADDING_HU, LowDoseCT
 from clarivox.transforms.projection import Beam
 
@@ -173,12 +174,13 @@ class BlockValidation:
 
     def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         self.pairs = pairs
+        self.shown: list[Shown] = []
 
     def __call__(self, network: torch.nn.Module) -> float:
         """Decibel."""
         device = next(network.parameters()).device
         with torch.inference_mode():
-            errors = [
-                torch.mean((network(noisy[None].to(device))[0].cpu() - clean) ** 2) for noisy, clean in self.pairs
-            ]
+            outputs = [network(noisy[None].to(device))[0].cpu() for noisy, _ in self.pairs]
+        errors = [torch.mean((y - clean) ** 2) for y, (_, clean) in zip(outputs, self.pairs, strict=True)]
+        self.shown = [Shown(noisy, y, clean) for y, (noisy, clean) in zip(outputs[:3], self.pairs, strict=False)]
         return float(np.mean([float(-10 * torch.log10(error)) for error in errors]))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from clarivox.errors import BundleError
 from clarivox.passes import Images, Predictor, Run
 from clarivox.tiles import Box
+from clarivox.training_log import Shown
 from clarivox.windows import Windows, channels_last
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class DiffusionValidation:
 
     def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]], inferers: Sequence[Windows]) -> None:
         self.pairs, self.inferers = pairs, inferers
+        self.shown: list[Shown] = []
 
     def each(self, network: nn.Module) -> list[float]:
         """Decibel, one number for each sampler."""
@@ -205,6 +207,7 @@ class DiffusionValidation:
         for inferer in self.inferers:
             outputs = [inferer(noisy[None], network, run=Run(device))[0] for noisy, _ in self.pairs]
             errors = [torch.mean((y - clean) ** 2) for y, (_, clean) in zip(outputs, self.pairs, strict=True)]
+            self.shown = [Shown(noisy, y, clean) for y, (noisy, clean) in zip(outputs[:3], self.pairs, strict=False)]
             found.append(float(np.mean([float(-10 * torch.log10(error)) for error in errors])))
         return found
 

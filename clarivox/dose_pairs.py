@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from clarivox.errors import OptionError, RegionError
 from clarivox.evaluation import Case
 from clarivox.splits import examples, volumes
+from clarivox.training_log import Shown
 from clarivox.transforms.low_dose_ct import HU_RANGE, PADDING_HU, SOFT_HU, WATER_PER_MM, LowDoseCT, matching_photons
 from clarivox.transforms.projection import Beam, Kernel, project, reconstruct
 from clarivox.volume import Unit, Volume
@@ -307,9 +308,13 @@ class DoseGain:
         source: what `pairs` gives; the doses below 0.3 are scored.
         slices: evenly spaced ones.
         size: of the middle, in pixels.
+
+    Attributes:
+        shown: the first three, in the window, as the last call saw them.
     """
 
     def __init__(self, source: Pairs, slices: int = 10, size: int = 192) -> None:
+        self.shown: list[Shown] = []
         places = np.linspace(0, len(source.about) - 1, min(slices, len(source.about))).round().astype(int)
         box = tuple(slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + size) for n in source.clean.shape[1:])
         self.pairs = []
@@ -323,12 +328,15 @@ class DoseGain:
     def __call__(self, network: nn.Module) -> float:
         """Larger is better; decibel."""
         device, gains = next((p.device for p in network.parameters()), torch.device("cpu")), []
+        self.shown = []
         with torch.inference_mode():
             for noisy, clean in self.pairs:
                 given = ((noisy[None, None] - AIR_HU) / WATER_HU).to(device)
                 found = network(given)[0, 0].cpu() * WATER_HU + AIR_HU
                 before, after = (_display_error(one, clean) for one in (noisy, found))
                 gains.append(10 * math.log10(before / after))
+                if len(self.shown) < 3:
+                    self.shown.append(Shown(*(image.clamp(*DISPLAY_HU)[None] for image in (noisy, found, clean))))
         return float(np.mean(gains))
 
 
