@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every bundle with weights can be trained as its configuration says: one step, on tiny data in place of the real."""
+"""Every bundle is evaluated, and trained where it has weights, as its configurations say: on tiny data, one step."""
 
 import json
 import shutil
@@ -125,3 +125,23 @@ def test_the_published_width_builds_and_takes_one_training_step(info: BundleInfo
     wide = written(info, one_step(info, tmp_path, "published.yaml", validation=lambda network: 0.0))
     own = sorted(info.folder.glob("models/*.pt"))
     assert min(numbers_in(path) for path in wide) > max(numbers_in(path) for path in own)
+
+
+@pytest.mark.filterwarnings("ignore:parsing config_file")
+@pytest.mark.parametrize("info", catalogue(), ids=lambda info: info.name)
+def test_its_evaluation_gives_figures_of_each_case(info: BundleInfo, tmp_path: Path) -> None:
+    root, data = tiny(info, tmp_path)
+    files = [str(root / "configs" / name) for name in ("inference.yaml", "evaluate.yaml")]
+    cases = yaml.safe_load(Path(files[1]).read_text())["evaluator"]["cases"]
+    few = {"seeds": [1], "frames": [2 if info.clip else 1]} if "seeds" in cases else {}
+    run(
+        config_file=files,
+        bundle_root=str(root),
+        dataset_dir=str(data),
+        output_dir=str(tmp_path / "out"),
+        **{f"evaluator::cases::{key}": value for key, value in few.items()},
+    )
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert rows and all(row["range"] > 0 and row["before_db"] and row["after_db"] for row in rows)
+    names = {figure["name"] for row in rows for figure in row["figures"]}
+    assert {"PSNR", "MAE"} <= names
