@@ -23,7 +23,7 @@ from clarivox.io.dicom_fragments import frame_spans, read_spans
 from clarivox.io.dicom_image import PixelFormat
 from clarivox.io.dicom_instance import Instance, Plan
 from clarivox.io.dicom_objects import NATIVE
-from clarivox.io.dicom_warnings import Quiet, hush_thread
+from clarivox.io.dicom_warnings import Quiet
 from clarivox.progress import Meter
 from clarivox.volume import blank_like
 
@@ -194,7 +194,7 @@ def read_pixels(plan: Plan, meter: Meter) -> tuple[Pixels, tuple[str, ...]]:
     workers = min(8, os.cpu_count() or 1)
     with ExitStack() as opened, Quiet() as quiet:
         one = opened.enter_context(Frames(plan.instances[0])) if len(plan.instances) == 1 else None
-        pool = opened.enter_context(ThreadPoolExecutor(max_workers=workers, initializer=hush_thread))
+        pool = opened.enter_context(ThreadPoolExecutor(max_workers=workers, initializer=quiet.join))
         for found in _in_turn(pool, _tasks(plan, frames, samples, one)):
             notes |= found
             meter.advance()

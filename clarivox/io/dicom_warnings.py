@@ -68,8 +68,13 @@ class Quiet:
 
     def __enter__(self) -> Quiet:
         _SIEVE.local.depth = getattr(_SIEVE.local, "depth", 0) + 1
-        _CATCHER.enter()
+        self._caught = _CATCHER.enter()
         return self
+
+    def join(self) -> None:
+        """Let the calling thread's warnings be collected here as well, for good; for threads that only decode."""
+        _SIEVE.local.depth = 1
+        _CATCHER.local.lists = [self._caught]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -87,8 +92,8 @@ class _Catcher:
         self.inside = 0
         self.local = threading.local()
 
-    def enter(self) -> None:
-        """Begin a list for this thread."""
+    def enter(self) -> list[str]:
+        """Begin a list for this thread, and give it."""
         with self.lock:
             if not self.inside:
                 self.filters = warnings.catch_warnings()
@@ -98,6 +103,8 @@ class _Catcher:
                 warnings.showwarning = self.take
             self.inside += 1
         self.local.lists = [*getattr(self.local, "lists", []), []]
+        begun: list[str] = self.local.lists[-1]
+        return begun
 
     def leave(self) -> list[str]:
         """End this thread's newest list, and give it."""
@@ -131,8 +138,3 @@ _CATCHER = _Catcher()
 def _note(message: str) -> str:
     lowered = message.lower()
     return next((note for word, note in CATEGORIES if word in lowered), OTHER)
-
-
-def hush_thread() -> None:
-    """Keep pydicom's messages of the calling thread out of the log for good; for threads that only decode."""
-    _SIEVE.local.depth = 1

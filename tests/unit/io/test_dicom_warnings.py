@@ -4,6 +4,7 @@
 import logging
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -76,3 +77,11 @@ def test_a_thread_that_does_not_read_is_warned_as_before(recwarn: pytest.Warning
         thread.join(10)
     assert quiet.notes == ()
     assert [str(one.message) for one in recwarn] == ["elsewhere"]
+
+
+def test_a_thread_that_joins_is_collected_too(recwarn: pytest.WarningsRecorder) -> None:
+    with Quiet() as quiet, ThreadPoolExecutor(1, initializer=quiet.join) as pool:
+        pool.submit(warnings.warn, "Invalid value for VR PN: 'SENTINEL^NAME'").result()
+        pool.submit(logging.getLogger("pydicom").error, "SENTINEL").result()
+    assert quiet.notes == ("a value breaks the rules of its type",)
+    assert not recwarn.list
