@@ -18,6 +18,7 @@ import argparse
 import copy
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ import yaml
 
 from clarivox import manifest
 from clarivox.bundle import BundleInfo, catalogue, describe
-from clarivox.errors import BundleError, CancelledError, CapacityError, ClarivoxError
+from clarivox.errors import BundleError, CancelledError, ClarivoxError
 from clarivox.io import atomic
 from clarivox.new_bundle import about_training, copied, set_runs, set_values
 from clarivox.progress import Progress, Step
@@ -130,9 +131,9 @@ def train_all(
         try:
             row = _train(run, wish, entry, slot, tell, lambda: _keep(output / "plan.json", plan))
             _write_recipe(wish, [other for other in plan["runs"] if other["bundle"] == run.bundle])
-        except (CancelledError, CapacityError):
-            raise
         except ClarivoxError as error:
+            if error.code in ("cancelled", "disk_full"):
+                raise
             row = Row(run.name, error=f"[{error.code}] {error}")
         entry |= {"done": True, "seconds": entry.get("seconds", 0.0) + time.monotonic() - began, "row": asdict(row)}
         _keep(output / "plan.json", plan)
@@ -246,13 +247,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=None, help="processes that make batches")
     parser.add_argument("--bundles", type=Path, default=None, help="folder of the bundles; the shipped ones by default")
     parser.add_argument("--prepare", action="store_true", help="only make ready what needs no GPU")
+    parser.add_argument(
+        "--stop-after", type=float, metavar="MINUTES", help="stop with a checkpoint; the same call goes on"
+    )
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     workers = workers_for(asked.device) if asked.workers is None else asked.workers
     if asked.prepare:
         make_ready(asked.data, asked.output, _below(asked.bundles))
         return 0
-    rows = train_all(asked.data, asked.output, asked.minutes, asked.device, workers, bundles=_below(asked.bundles))
+    ends = math.inf if asked.stop_after is None else time.monotonic() + 60 * asked.stop_after
+    try:
+        rows = train_all(
+            *(asked.data, asked.output, asked.minutes, asked.device, workers),
+            progress=lambda step: time.monotonic() < ends,
+            bundles=_below(asked.bundles),
+        )
+    except CancelledError as error:
+        sys.stdout.write(f"{error}\n")
+        return 130
     lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     for line in lines:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from clarivox import checkpoints, manifest, parallel
 from clarivox.adversarial import Opponent
-from clarivox.errors import CancelledError, OptionError, TrainingError
+from clarivox.errors import CancelledError, CapacityError, OptionError, TrainingError
 from clarivox.losses import RelativeSquaredError as RelativeSquaredError
 from clarivox.progress import Progress, Step
 from clarivox.training_log import Row, TrainingLog
@@ -151,14 +151,21 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is no longer a number (code nan_loss), or no checkpoint is whole.
-            CapacityError: the disk is full; the last checkpoint and the best weights so far stay.
+            CapacityError: the disk is full (code disk_full), or a batch does not fit the device; the last checkpoint and
+                the best weights so far stay.
             CancelledError: `progress` returned False; a checkpoint was written.
         """
         self.resume()
         self.began, self.from_step = time.monotonic(), self.step
         self.mark = self.began - self.spent
         for batch in self._batches():
-            self.advance(batch)
+            try:
+                self.advance(batch)
+            except torch.OutOfMemoryError as error:
+                raise CapacityError(
+                    f"a batch of {len(batch[0])} does not fit the memory of {self.device}; take a smaller batch_size or "
+                    "patch_size"
+                ) from error
             due = self.step % self.every == 0 or self.step == self.steps
             if due or self.step % _LOOK == 0:
                 self._look()

@@ -16,7 +16,7 @@ from PIL import Image
 
 from clarivox.bundle import BundleInfo, describe, find, load
 from clarivox.errors import CancelledError
-from clarivox.train_all import HEADINGS, Run, make_ready, runs_of, train_all
+from clarivox.train_all import HEADINGS, Run, main, make_ready, runs_of, train_all
 from clarivox.training import Pace, Trainer
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +94,15 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path, data: Path) -> 
     rows = train_all(data, tmp_path / "out", 0.1, "cpu", bundles=[describe(broken), info])
     assert [bool(row.error) for row in rows] == [True, True, False, False]
     assert "[no_series]" in rows[0].error
+
+
+def test_a_call_can_end_before_the_set_does(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small(tmp_path)
+    words = [str(data), "--output", str(tmp_path / "out"), "--bundles", str(tmp_path / "bundles"), "--minutes", "0.1"]
+    assert main([*words, "--device", "cpu", "--stop-after", "0"]) == 130
+    assert "goes on from there" in capsys.readouterr().out
+    assert main([*words, "--device", "cpu"]) == 0
+    assert "score before" in capsys.readouterr().out
 
 
 def test_what_needs_no_gpu_can_be_made_ready_before(tmp_path: Path, data: Path) -> None:

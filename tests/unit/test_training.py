@@ -157,6 +157,15 @@ def test_a_loss_that_is_no_number_stops_and_the_good_weights_stay(tmp_path: Path
     assert all(bool(value.isfinite().all()) for value in (*model.values(), *state["network"].values()))
 
 
+def test_a_batch_that_does_not_fit_the_device_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(network: nn.Module, x: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("no")
+
+    monkeypatch.setattr(nn.Conv2d, "forward", full)
+    with pytest.raises(CapacityError, match="smaller batch_size"):
+        trainer(tmp_path, 20).run()
+
+
 def scores(*values: float) -> Closeness:
     given = iter(values)
 
