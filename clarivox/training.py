@@ -151,8 +151,8 @@ class Trainer:
 
         Raises:
             TrainingError: the loss is no longer a number (code nan_loss), or no checkpoint is whole.
-            CapacityError: the disk is full (code disk_full), or a batch does not fit the device; the last checkpoint and
-                the best weights so far stay.
+            CapacityError: the disk is full (code disk_full), or a batch does not fit the device; the last checkpoint
+                and the best weights so far stay.
             CancelledError: `progress` returned False; a checkpoint was written.
         """
         self.resume()
@@ -163,8 +163,8 @@ class Trainer:
                 self.advance(batch)
             except torch.OutOfMemoryError as error:
                 raise CapacityError(
-                    f"a batch of {len(batch[0])} does not fit the memory of {self.device}; take a smaller batch_size or "
-                    "patch_size"
+                    f"a batch of {len(batch[0])} does not fit the memory of {self.device}; take a smaller batch_size "
+                    "or patch_size"
                 ) from error
             due = self.step % self.every == 0 or self.step == self.steps
             if due or self.step % _LOOK == 0:
