@@ -236,8 +236,9 @@ class Trainer:
             self.averaged[name].copy_(now[name])
 
     def _look(self) -> None:
-        """Stops where the loss is no longer a number."""
-        if not math.isfinite(float(self.sum)):
+        """Stops where the loss is no longer a number, or a weight, which the loss before it does not show."""
+        weights = torch.stack([value.sum() for value in self.averaged.values() if value.is_floating_point()])
+        if not math.isfinite(float(self.sum + weights.sum())):
             kept = f"the checkpoint of step {self.log.rows[-1].step} is kept" if self.log.rows else "nothing was kept"
             raise TrainingError(
                 f"the loss is no longer a number at step {self.step}; {kept}; take a learning_rate below "

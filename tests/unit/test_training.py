@@ -157,6 +157,22 @@ def test_a_loss_that_is_no_number_stops_and_the_good_weights_stay(tmp_path: Path
     assert all(bool(value.isfinite().all()) for value in (*model.values(), *state["network"].values()))
 
 
+def test_weights_that_the_last_step_ruined_are_not_kept(tmp_path: Path) -> None:
+    run = trainer(tmp_path, 40)
+    ruined = run.optimizer.step
+
+    def step() -> None:
+        ruined()
+        if run.step == 39:
+            run.network.weight.data.fill_(float("nan"))  # type: ignore[union-attr,operator]
+
+    run.optimizer.step = step  # type: ignore[method-assign,assignment]
+    with pytest.raises(TrainingError, match="step 20 is kept"):
+        run.run()
+    state = checkpoints.load(tmp_path / "checkpoint.pt")
+    assert state is not None and state["step"] == 20
+
+
 def test_a_batch_that_does_not_fit_the_device_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(network: nn.Module, x: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("no")
