@@ -18,9 +18,9 @@ from clarivox.bundle import BundleInfo, catalogue
 
 ROOT = Path(__file__).parents[1]
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Computed tomography": ("ct_denoise", "ct_speed"),
+    "Computed tomography": ("ct_denoise",),
     "Magnetic resonance": ("mr_denoise",),
-    "Ultrasound": ("us_despeckle", "us_svd", "us_speed"),
+    "Ultrasound": ("us_despeckle", "us_speed", "us_svd"),
     "Radiographs": ("cxr_superres",),
     "Photographs": ("photo_denoise",),
     "Harness: published methods by their published protocols": ("dncnn_harness", "superres_harness"),
@@ -52,10 +52,28 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Rows under their columns; a column in which nothing stands is left out."""
     every = dict.fromkeys(key for row in rows for key in row)
     columns = [key for key in every if any(row.get(key) not in (None, "") for row in rows)]
-    yield "| " + " | ".join(columns) + " |"
+    yield "| " + " | ".join(map(cell, columns)) + " |"
     yield "|" + " --- |" * len(columns)
     for row in rows:
         yield "| " + " | ".join(cell(row.get(column, "")) for column in columns) + " |"
+
+
+def alike(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Rows in groups of one table each: a row joins those of whose columns it fills at least half.
+
+    >>> [len(group) for group in alike([{"a": 1, "b": 2}, {"a": 1, "b": 2, "c": 3}, {"a": 1, "x": 2, "y": 3}])]
+    [2, 1]
+    """
+    groups: list[tuple[set[str], list[Mapping[str, Any]]]] = []
+    for row in rows:
+        filled = {key for key, value in row.items() if value not in (None, "")}
+        fitting = [one for one in groups if 2 * len(one[0] & filled) > max(len(one[0]), len(filled))]
+        if fitting:
+            fitting[0][0].update(filled)
+            fitting[0][1].append(row)
+        else:
+            groups.append((filled, [row]))
+    return [group for _, group in groups]
 
 
 def words_of(name: str) -> tuple[str, str] | None:
@@ -93,8 +111,8 @@ def measured(name: str, folder: Path) -> Iterator[str]:
     machine = content["machine"]
     command = f"`{found[0]}` " if found else ""
     yield f"{command}({machine['cores']} cores, {machine['cpu']}, Python {machine['python']}, {machine['date']})\n"
-    if content["rows"]:
-        yield from table(content["rows"])
+    for group in alike(content["rows"]):
+        yield from table(group)
         yield ""
     for gate in content["gates"]:
         yield f"- {'pass' if gate['passed'] else '**FAIL**'}: {gate['text']}"
