@@ -102,4 +102,7 @@ def figures(method: Filter, source: Phantom) -> dict[str, float]:
 def untouched(method: Filter, truth: Image) -> dict[str, float]:
     """How far a slice without any noise is changed, in HU: root mean square of all, and of flat liver."""
     change = method(truth, 0.0) - truth
-    return {"rms": float(np.sqrt((change**2).mean())), "flat": float(np.sqrt((change[FLAT] ** 2).mean()))}
+    return {
+        "change rms HU": float(np.sqrt((change**2).mean())),
+        "change flat HU": float(np.sqrt((change[FLAT] ** 2).mean())),
+    }

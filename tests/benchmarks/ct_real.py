@@ -39,7 +39,7 @@ def real_noise(folder: str, method: Filter, depth: int = 3) -> dict[str, float]:
     }
     shift = [float((after - before)[box].mean()) for box in regions]
     return {
-        "noise before": noise["before"],
+        "noise before HU": noise["before"],
         "noise HU": noise["after"],
         "bias HU": float(np.mean(shift)),
         "edges kept %": 100 * edge_sharpness(after.transpose(1, 2, 0), before.transpose(1, 2, 0)),
