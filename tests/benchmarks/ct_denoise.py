@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CT bundles against classical filters: simulated low dose, patients not trained on, window 50/400.
 
-    python -m tests.benchmarks.ct_denoise [--slices 4] [--repeats 8] [--json out.json]
+    python -m tests.benchmarks.ct_denoise [--slices 3] [--repeats 8] [--json out.json]
 
 "25 %" and "10 %" are fractions of each scan's own dose: noise of 3 and 9 times the variance that the scan has is made
 in the projections and added. The truth is the scan as it is, its own noise included, which nobody can restore: who
@@ -257,7 +257,7 @@ def slice_time(name: str, rounds: int) -> dict[str, float]:
 def main() -> int:
     """Print the table; 1 where a gate fails."""
     parser = options(__doc__)
-    parser.add_argument("--slices", type=int, default=4, help="slices of each test patient")
+    parser.add_argument("--slices", type=int, default=3, help="slices of each test patient")
     parser.add_argument("--repeats", type=int, default=8, help="scans of the phantom")
     parser.add_argument("--tuning", type=int, default=1, help="slices of each tuning patient; 0: as the full run found")
     parser.add_argument("--cut", type=int, default=0, help="pixels of the middle that are compared; 0: the whole slice")
