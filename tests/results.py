@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Computed tomography": ("ct_denoise",),
     "Magnetic resonance": ("mr_denoise",),
-    "Ultrasound": ("us_despeckle", "us_speed", "us_svd"),
+    "Ultrasound": ("us_despeckle", "us_real", "us_speed", "us_svd"),
     "Radiographs": ("cxr_superres",),
     "Photographs": ("photo_denoise",),
     "Harness: published methods by their published protocols": ("dncnn_harness", "superres_harness"),
