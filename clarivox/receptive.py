@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,11 +84,18 @@ def derived(network: nn.Module, spatial_dims: int, channels: int = 1) -> Reach:
     return Reach(math.ceil(sum(seen)), coarsest)
 
 
-def probed(network: nn.Module, spatial_dims: int, reach: Reach, channels: int = 1, scale: int = 1) -> int:
+def probed(
+    network: nn.Module,
+    spatial_dims: int,
+    reach: Reach,
+    channels: int = 1,
+    scale: int = 1,
+    phases: Sequence[int] | None = None,
+) -> int:
     """The reach of a network as a probe finds it: one voxel is changed, and the outputs that change are looked up.
 
-    Each position within a cell of the total stride is tried, in float64, on an image so large that every output that
-    could change lies within.
+    Positions within a cell of the total stride are tried, in float64, on an image so large that every output that could
+    change lies within.
 
     Args:
         network: left as it is.
@@ -95,6 +103,7 @@ def probed(network: nn.Module, spatial_dims: int, reach: Reach, channels: int = 
         reach: what to expect; bounds the image.
         channels: input channels.
         scale: output voxels for each input voxel along each axis.
+        phases: which positions; None tries all.
     """
     exact = copy.deepcopy(network).double().eval()
     centre = rounded_up(reach.halo + 2, reach.stride)
@@ -104,7 +113,7 @@ def probed(network: nn.Module, spatial_dims: int, reach: Reach, channels: int = 
     furthest = 0
     with torch.inference_mode():
         before = exact(image)
-        for phase in range(reach.stride):
+        for phase in range(reach.stride) if phases is None else phases:
             place = centre + phase
             changed = image.clone()
             spot = changed
