@@ -8,7 +8,7 @@ MINUTES ?= 25
 DEVICE ?= cuda
 DATA ?= $(CLARIVOX_DATA)
 
-.PHONY: weights help setup demo test check e2e fuzz bench bench-ci bench-gpu long results wheel licences figures picture clean
+.PHONY: weights claims help setup demo test check e2e fuzz bench bench-ci bench-gpu long results wheel licences figures picture clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -74,6 +74,9 @@ results: .venv/test ## docs/RESULTS.md from scratch: experiments, benchmarks, pa
 figures: ## docs/figures.md and docs/RESULTS.md, from the JSON under docs/long/
 	$(BIN)/python -m tests.figures docs/long > docs/figures.md
 	$(BIN)/python -m tests.results docs/long > docs/RESULTS.md
+
+claims:          ## docs/claims.md, from docs/long/claims.json
+	$(BIN)/python -m tests.claims docs/long > docs/claims.md
 
 picture: .venv/bare ## docs/picture.png of the README
 	$(BIN)/python -m tests.picture

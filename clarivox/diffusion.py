@@ -8,6 +8,7 @@ it, with more texture and a larger error.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -129,6 +130,18 @@ class DiffusionWindows(Windows):
     def channels(self) -> int:
         """What is diffused, the noisy volume, and the step's number."""
         return 3
+
+    @property
+    def calls(self) -> int:
+        """Each step of the diffusion is one."""
+        return self.steps
+
+    def with_one_call(self) -> DiffusionWindows:
+        """The same windows, with one step."""
+        shorter = copy.copy(self)
+        shorter.scheduler, shorter.steps = copy.deepcopy(self.scheduler), 1
+        shorter.scheduler.set_timesteps(1)
+        return shorter
 
     def _forward(self, images: Images, group: range, window: Box, network: Predictor, run: Run) -> Tensor:
         noisy = self._read(images, group, window).to(run.device)

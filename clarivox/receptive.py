@@ -12,7 +12,6 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,18 +83,11 @@ def derived(network: nn.Module, spatial_dims: int, channels: int = 1) -> Reach:
     return Reach(math.ceil(sum(seen)), coarsest)
 
 
-def probed(
-    network: nn.Module,
-    spatial_dims: int,
-    reach: Reach,
-    channels: int = 1,
-    scale: int = 1,
-    phases: Sequence[int] | None = None,
-) -> int:
+def probed(network: nn.Module, spatial_dims: int, reach: Reach, channels: int = 1, scale: int = 1) -> int:
     """The reach of a network as a probe finds it: one voxel is changed, and the outputs that change are looked up.
 
-    Positions within a cell of the total stride are tried, in float64, on an image so large that every output that could
-    change lies within.
+    Each position within a cell of the total stride is tried, in float64, on an image so large that every output that
+    could change lies within.
 
     Args:
         network: left as it is.
@@ -103,7 +95,6 @@ def probed(
         reach: what to expect; bounds the image.
         channels: input channels.
         scale: output voxels for each input voxel along each axis.
-        phases: which positions; None tries all.
     """
     exact = copy.deepcopy(network).double().eval()
     centre = rounded_up(reach.halo + 2, reach.stride)
@@ -113,7 +104,7 @@ def probed(
     furthest = 0
     with torch.inference_mode():
         before = exact(image)
-        for phase in range(reach.stride) if phases is None else phases:
+        for phase in range(reach.stride):
             place = centre + phase
             changed = image.clone()
             spot = changed

@@ -26,7 +26,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Harness: published methods by their published protocols": ("dncnn_harness", "superres_harness"),
     "Without constants": ("bias_free",),
     "Ablations": ("ablation_wavelet", "ablation_init", "ablation_activation", "hybrid"),
-    "Diffusion": ("diffusion",),
+    "Diffusion": ("diffusion", "diffusion_unet"),
     "What enhancement does to diagnosis": ("diagnosis",),
     "Filters without weights": ("classical",),
     "Training": ("train_srcnn", "training_memory"),

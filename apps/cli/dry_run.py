@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -53,7 +54,10 @@ def _one(volume: Volume, wish: Wish) -> list[str]:
     place = chosen(place_for(wish.engine, wish.device))
     run = planned(bundle.network, bundle.windows, place)
     windows = len(items) * _windows(items.shape, wish, run.limit)
-    return [str(place), str(windows), _about(volume, wish), "\n".join((*volume.notes, *notes))]
+    calls = bundle.windows.calls
+    counted = f"{windows} x {calls} steps" if calls > 1 else str(windows)
+    about = _about_blended(volume, wish, windows) if bundle.windows.tiling == "blended" else _about(volume, wish)
+    return [str(place), counted, about, "\n".join((*volume.notes, *notes))]
 
 
 def _windows(shape: tuple[int, ...], wish: Wish, limit: int) -> int:
@@ -83,8 +87,27 @@ def _about(volume: Volume, wish: Wish) -> str:
         started = time.perf_counter()
         enhance(trial, wish.bundle, device=wish.device, engine=wish.engine, allow_uneven=True, force=True)
         seconds.append(time.perf_counter() - started)
-    total = min(seconds) * math.ceil(depth / count)
-    return f"{total:.1f} s" if total < 60 else f"{total / 60:.1f} min"
+    return _spoken(min(seconds) * math.ceil(depth / count))
+
+
+def _about_blended(volume: Volume, wish: Wish, windows: int) -> str:
+    """Time for the whole, from one network call on one window in the middle."""
+    from clarivox.enhance import enhance
+
+    plan = wish.bundle.windows
+    trial = middle(volume, min(volume.shape[3], plan.window))
+    x, y = (slice((n - min(n, plan.window)) // 2, (n + min(n, plan.window)) // 2) for n in trial.shape[1:3])
+    trial = trial.replace(array=trial.array[:, x, y])
+    short = dataclasses.replace(wish.bundle, windows=plan.with_one_call())
+    started = time.perf_counter()
+    enhance(trial, short, device=wish.device, engine=wish.engine, allow_uneven=True, force=True)
+    return _spoken((time.perf_counter() - started) * windows * plan.calls)
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def middle(volume: Volume, count: int) -> Volume:

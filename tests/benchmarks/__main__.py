@@ -32,6 +32,8 @@ BENCHMARKS: dict[str, list[str]] = {
     "training_memory": ["--volumes", "8", "24", "--batches", "120"],
     "us_svd": ["--pictures", "4"],
     "classical": ["--pictures", "1"],
+    "claims": ["--steps", "1"],
+    "diffusion": ["--small", "--modality", "mr", "--steps", "4", "--steps", "1"],
 }
 """Name: what to add for the small run that each commit makes."""
 

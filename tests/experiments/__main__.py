@@ -25,6 +25,7 @@ EXPERIMENTS = (
     "ablation_activation",
     "hybrid",
     "diagnosis",
+    "diffusion_unet",
 )
 
 

@@ -183,3 +183,10 @@ def test_the_network_says_which_sides_it_takes() -> None:
     assert network(torch.zeros(1, 3, 8, 4, 4)).shape == (1, 1, 8, 4, 4)
     with pytest.raises(OptionError, match="multiples of 4 voxels; found 6 x 4 x 4"):
         network(torch.zeros(1, 3, 6, 4, 4))
+
+
+def test_one_call_foretells_the_time_of_all_and_leaves_the_sampler_as_it_was() -> None:
+    inferer = windows(4)
+    short = inferer.with_one_call()
+    assert (inferer.calls, short.calls) == (4, 1)
+    assert len(inferer.scheduler.timesteps) == 4 and len(short.scheduler.timesteps) == 1

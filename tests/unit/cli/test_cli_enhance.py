@@ -119,6 +119,13 @@ def test_a_dry_run_says_windows_device_and_output_and_writes_nothing(scan, tmp_p
     assert not (tmp_path / "out.nii.gz").exists()
 
 
+def test_a_dry_run_counts_the_steps_of_a_diffusion_and_foretells_from_one_of_them(scan, tmp_path):
+    words = ("-b", "mr_ddpm3d_denoise", "-o", tmp_path / "out.nii.gz", "--set", "steps=50", "--device", "cpu")
+    result = call("enhance", scan, *words, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "x 50" in result.stdout and not (tmp_path / "out.nii.gz").exists()
+
+
 def test_the_middle_slices_for_a_trial_keep_their_own_rescale_and_padding():
     volume = phantoms.ct(size=32, slices=5, padding=True).degraded.replace(slope=np.arange(1.0, 6))
     trial = middle(volume, 3)
