@@ -28,6 +28,7 @@ def listed() -> str:
     for info in catalogue():
         marks = ["recommended"] if info.metadata["clarivox"].get("recommended") else []
         marks += [] if info.weights else ["no weights"]
+        marks += ["may invent texture"] if info.may_invent else []
         kind = f" ({', '.join(marks)})" if marks else ""
         rows[group(info)].append(f"[`{info.name}`](bundles/{info.name}/docs/README.md){kind}")
     lines = ["| for | bundles; each name leads to its card |", "| --- | --- |"]
