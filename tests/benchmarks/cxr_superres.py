@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from clarivox import bundle, splits
+from clarivox.compare import spread
 from clarivox.enhance import enhance
 from clarivox.metrics import edge_faults, psnr, ssim
 from clarivox.patches import cropped
@@ -80,14 +81,15 @@ def row_of(about: dict[str, Any], found: list[Figures], bicubic: list[Figures]) 
 
 
 def chosen_pictures(folder: str, most: int | None) -> Pictures:
-    """The test pictures by set, `most` of each at most."""
+    """The test pictures by set, `most` of each at most, evenly spaced."""
     split = bundle.find("cxr_srcnn_superres").folder / "configs" / "split.json"
     pictures: Pictures = {}
     for example, volume in splits.volumes(folder, split, "test"):
-        members = pictures.setdefault(example.path.parent.name, [])
-        if most is None or len(members) < most:
-            members.append((example.subject, volume))
-    return pictures
+        pictures.setdefault(example.path.parent.name, []).append((example.subject, volume))
+    return {
+        name: [members[place] for place in spread(len(members), most or len(members))]
+        for name, members in pictures.items()
+    }
 
 
 def run(folder: str, most: int | None = None) -> Iterator[dict[str, Any]]:
