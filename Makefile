@@ -71,9 +71,10 @@ results: .venv/test ## docs/RESULTS.md from scratch: experiments, benchmarks, pa
 	$(BIN)/python -m tests.benchmarks --json docs/long
 	$(BIN)/python -m tests.results docs/long > docs/RESULTS.md
 
-figures: ## docs/figures.md and docs/RESULTS.md, from the JSON under docs/long/
+figures: ## what is printed from stored figures: docs/figures.md, docs/RESULTS.md, README's list of bundles
 	$(BIN)/python -m tests.figures docs/long > docs/figures.md
 	$(BIN)/python -m tests.results docs/long > docs/RESULTS.md
+	$(BIN)/python -m tests.bundle_list
 
 claims:          ## docs/claims.md, from docs/long/claims.json
 	$(BIN)/python -m tests.claims docs/long > docs/claims.md
