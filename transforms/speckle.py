@@ -42,9 +42,11 @@ class Speckle:
         range_db: decibels between black and white.
         kept: correlation of the scatterers from one frame to the next, 0 to 1; frames lie along Z of a clip, or are the
             channels of a burst. 0 gives each its own.
+        looks: pictures of independent scatterers whose envelopes are averaged, as scanners compound angles or
+            frequencies; the speckle's contrast falls with its root.
 
     Raises:
-        OptionError: a width or the range is not above 0, or `kept` is not a share.
+        OptionError: a width or the range is not above 0, `kept` is not a share, or there is no look.
 
     Source:
         Wagner et al., Statistics of speckle in ultrasound B-scans, IEEE Trans Son Ultrason 30 (1983).
@@ -62,13 +64,16 @@ class Speckle:
         lateral_px: float = 4.5,
         range_db: float = 55.0,
         kept: float = 0.0,
+        looks: int = 1,
     ) -> None:
         if axial_px <= 0 or lateral_px <= 0:
             raise OptionError(f"the pulse's widths in pixels must be above 0; found {axial_px}, {lateral_px}")
         if not 0 <= kept <= 1:
             raise OptionError(f"what scatterers keep from frame to frame is a share, 0 to 1; found {kept}")
+        if looks < 1:
+            raise OptionError(f"speckle is seen in one look or more; found {looks}")
         self.seed, self.axial_px, self.lateral_px, self.range_db = seed, axial_px, lateral_px, range_db
-        self.kept = kept
+        self.kept, self.looks = kept, looks
         self.expand, self.compress = LogExpand(range_db), LogCompress(range_db)
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -82,15 +87,17 @@ class Speckle:
         lateral, axial = point_spread(self.lateral_px).to(image.device), point_spread(self.axial_px).to(image.device)
         reach = (len(axial) // 2,) * 2 + (len(lateral) // 2,) * 2
         padded = F.pad(frames, reach, mode="replicate")
-        field = (self._scatterers(padded.shape).to(image.device) * padded).flatten(0, 2)[:, None]
-        field = F.conv2d(F.conv2d(field, lateral[None, None, :, None]), axial[None, None, None])
-        # The mean of a Rayleigh envelope is 0.886 of its root mean square.
-        envelope = torch.hypot(*field.reshape(2, *frames.shape)) / (math.sqrt(math.pi) / 2)
+        generator = torch.Generator().manual_seed(self.seed)
+        envelope = torch.zeros_like(frames)
+        for _ in range(self.looks):
+            field = (self._scatterers(padded.shape, generator).to(image.device) * padded).flatten(0, 2)[:, None]
+            field = F.conv2d(F.conv2d(field, lateral[None, None, :, None]), axial[None, None, None])
+            envelope += torch.hypot(*field.reshape(2, *frames.shape))
+        envelope /= self.looks * math.sqrt(math.pi) / 2  # the mean of a Rayleigh envelope is 0.886 of its r.m.s.
         return envelope[0] if image.ndim == 3 else envelope.movedim(1, -1)
 
-    def _scatterers(self, shape: tuple[int, ...]) -> Tensor:
+    def _scatterers(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Complex reflectivity of unit power, its two parts first: shape (2, channels, frames, X, Y)."""
-        generator = torch.Generator().manual_seed(self.seed)
         fresh = torch.randn(2, *shape, generator=generator) / math.sqrt(2)
         if self.kept:
             for frame in range(1, shape[1]):
@@ -113,6 +120,7 @@ class RandSpeckle(RandomTwin):
         lateral_px: narrowest and widest beam.
         range_db: smallest and largest range.
         kept: least and most that scatterers keep from frame to frame.
+        looks: fewest and most, drawn evenly.
         prob: chance that anything is done at all.
     """
 
@@ -122,12 +130,16 @@ class RandSpeckle(RandomTwin):
         lateral_px: tuple[float, float] = (3.0, 6.0),
         range_db: tuple[float, float] = (40.0, 60.0),
         kept: tuple[float, float] = (0.0, 0.0),
+        looks: tuple[int, int] = (1, 1),
         prob: float = 1.0,
     ) -> None:
         super().__init__(prob)
         self.axial_px, self.lateral_px, self.range_db, self.kept = axial_px, lateral_px, range_db, kept
+        self.looks = looks
 
     def draw(self) -> Speckle:
         """The next scatterers."""
         axial, lateral, range_db, kept = map(self.evenly, (self.axial_px, self.lateral_px, self.range_db, self.kept))
-        return Speckle(self.seed(), axial_px=axial, lateral_px=lateral, range_db=range_db, kept=kept)
+        fewest, most = self.looks
+        looks = fewest if fewest == most else int(self.R.randint(fewest, most + 1))
+        return Speckle(self.seed(), axial_px=axial, lateral_px=lateral, range_db=range_db, kept=kept, looks=looks)

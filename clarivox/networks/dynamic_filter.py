@@ -55,6 +55,10 @@ def filtered(x: Tensor, kernels: Tensor) -> Tensor:
     dims = x.ndim - 2
     length = side(kernels.shape[2], dims)
     padded = F.pad(x, [length // 2] * 2 * dims, mode="replicate")
+    if dims == 2 and kernels.requires_grad and torch.is_grad_enabled():
+        # Training keeps every tap's neighbours anyway; all at once takes a tenth of the time backwards.
+        near = F.unfold(padded, length).reshape(*x.shape[:2], length**2, *x.shape[2:])
+        return (kernels * near).sum(dim=2)
     total = torch.zeros_like(x)
     # Tap by tap: nothing of length**d times the image's size is built beside the kernels.
     for tap, offset in enumerate(itertools.product(range(length), repeat=dims)):
