@@ -59,8 +59,8 @@ def drawn(seed: int, side: int = 256, shapes: int = 24) -> Tensor:
     x, y = grid(side)
     for _ in range(shapes):
         a, b = np.exp(rng.uniform(np.log(0.02), np.log(0.35), 2))
-        place = rng.uniform(-1, 1, 2)
-        shape = Ellipse(float(rng.uniform(-0.1, 1.0)), *place, float(a), float(b), float(rng.uniform(0, 180)))
+        across, down, level, turn = rng.uniform((-1, -1, -0.1, 0), (1, 1, 1, 180))
+        shape = Ellipse(float(level), float(across), float(down), float(a), float(b), float(turn))
         paint(picture, coverage(x, y, shape, float(rng.choice([1.0, 1.0, 3.0]))), shape.value)
     picture = blur(picture, (float(rng.choice([0.0, 0.6])),) * 2)
     return torch.from_numpy(picture.clip(0, 1).astype(np.float32))[None]

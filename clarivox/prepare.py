@@ -266,7 +266,8 @@ class Items:
         prepared: the volume; where it tells the level of the noise, that is a further channel after the others.
         spatial_dims: 2 for networks of slices, 3 for networks of volumes and clips.
         neighbours: slices on each side that a 2.5D network sees as further channels; the end slices are repeated.
-        clip: True for a network of clips: a clip is one image, and a stack of slices is one image a slice.
+        clip: True for a network of clips: in 3D a clip is one image, and a stack of slices is one image a slice; in
+            2D the neighbours are those in a clip, and a slice of a stack is its own neighbour.
     """
 
     prepared: Prepared
@@ -302,8 +303,9 @@ class Items:
         if self.spatial_dims == 3:
             read = torch.from_numpy(self.prepared.read(plane, (x, y, z)))[None]
         else:
-            last = self.prepared.shape[3] - 1
-            near = [min(max(z.start + step, 0), last) for step in range(-self.neighbours, self.neighbours + 1)]
+            last, alone = self.prepared.shape[3] - 1, self.clip and self.prepared.volume.third_axis is not Axis.TIME
+            reach = range(-self.neighbours, self.neighbours + 1)
+            near = [z.start if alone else min(max(z.start + step, 0), last) for step in reach]
             slabs = [self.prepared.read(plane, (x, y, slice(k, k + 1)))[..., 0] for k in near]
             read = torch.from_numpy(np.stack(slabs))
         if self.prepared.levels is None:

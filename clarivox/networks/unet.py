@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clarivox.errors import OptionError
-from clarivox.networks.layers import CONV, TRANSPOSED
+from clarivox.networks.layers import CONV, TRANSPOSED, activation
 
 
 def fold(x: Tensor, factor: int) -> Tensor:
@@ -42,17 +42,18 @@ def unfold(x: Tensor, factor: int) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), 3 wide, zero padded."""
+    """x + conv(relu(conv(x))), 3 wide, zero padded, or with another activation."""
 
-    def __init__(self, spatial_dims: int, channels: int, bias: bool) -> None:
+    def __init__(self, spatial_dims: int, channels: int, bias: bool, name: str = "relu") -> None:
         super().__init__()
+        self.bend = activation(name)
         conv = CONV[spatial_dims]
         self.first = conv(channels, channels, 3, padding=1, bias=bias)
         self.second = conv(channels, channels, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x."""
-        change: Tensor = self.second(F.relu(self.first(x)))
+        change: Tensor = self.second(self.bend(self.first(x)))
         return x + change
 
 
@@ -62,12 +63,16 @@ class RestorationUNet(nn.Module):
     With `bias=False` nothing is ever added but features, so that f(a x) = a f(x) for a > 0: the result does not depend
     on how the image was scaled, and levels outside the training range are handled alike.
 
+    DRUNet, of the same form, has 4 levels of 64 to 512 features with 4 blocks each; 32.64 M parameters and 4231 kFLOP a
+    pixel are counted for it with a map of the noise level as a second channel.
+
     Args:
         spatial_dims: 2 or 3.
         channels: features at each level, finest first; each level halves the grid.
         blocks: residual blocks a level on each side, and at the bottom.
         fold_factor: voxels along each axis that are moved into channels at the entrance; 2 costs a quarter in 2D.
         bias: whether convolutions add constants.
+        activation: "relu", "leaky_relu", "prelu" or "gelu" (which knows the image's scale even without constants).
 
     Attributes:
         stride: windows must begin at multiples of it.
@@ -83,6 +88,8 @@ class RestorationUNet(nn.Module):
     >>> from clarivox.networks.cost import cost
     >>> cost(RestorationUNet)
     Cost(layers=26, parameters=768256, kflop=89)
+    >>> cost(lambda: RestorationUNet(channels=(64, 128, 256, 512), blocks=4, fold_factor=1))
+    Cost(layers=64, parameters=32638080, kflop=4229)
     >>> net = RestorationUNet(channels=(8, 16))
     >>> net(torch.zeros(1, 1, 13, 18)).shape, net.stride, net.halo
     (torch.Size([1, 1, 13, 18]), 4, 40)
@@ -95,6 +102,7 @@ class RestorationUNet(nn.Module):
         blocks: int = 2,
         fold_factor: int = 2,
         bias: bool = False,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         if spatial_dims not in CONV or not channels:
@@ -107,7 +115,7 @@ class RestorationUNet(nn.Module):
         pairs = list(pairwise(channels))
 
         def level(width: int) -> nn.Sequential:
-            return nn.Sequential(*[ResidualBlock(spatial_dims, width, bias) for _ in range(blocks)])
+            return nn.Sequential(*[ResidualBlock(spatial_dims, width, bias, activation) for _ in range(blocks)])
 
         self.entrance = conv(folded, channels[0], 3, padding=1, bias=bias)
         self.encoder = nn.ModuleList(level(width) for width in channels[:-1])

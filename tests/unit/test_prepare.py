@@ -143,3 +143,11 @@ def test_a_slice_too_small_for_an_estimate_counts_as_free_of_noise() -> None:
     for wrong in (-1, "high"):
         with pytest.raises(BundleError, match="or auto; found"):
             NoiseLevel(wrong)
+
+
+def test_neighbours_are_those_of_a_clip_and_a_slice_of_a_stack_is_its_own() -> None:
+    corner = (slice(0, 1), slice(0, 1))
+    clip = Items(PrepareVolume(Unscaled())(ramp(third_axis=Axis.TIME)), 2, neighbours=1, clip=True)
+    stack = Items(PrepareVolume(Unscaled())(ramp()), 2, neighbours=1, clip=True)
+    assert clip.read(0, corner)[:, 0, 0].tolist() == [0, 0, 1]
+    assert stack.read(1, corner)[:, 0, 0].tolist() == [1, 1, 1]

@@ -129,3 +129,9 @@ def test_global_kernels_see_the_whole_image_and_say_so() -> None:
 def test_a_network_that_cannot_be_built_is_refused(make: Callable[[], nn.Module]) -> None:
     with pytest.raises(OptionError):
         make()
+
+
+def test_filtering_in_training_equals_filtering_tap_by_tap() -> None:
+    x, kernels = torch.rand(2, 3, 7, 6), torch.rand(2, 3, 25, 7, 6)
+    tap_by_tap = filtered(x, kernels)
+    assert torch.allclose(filtered(x, kernels.requires_grad_()), tap_by_tap, atol=1e-5)

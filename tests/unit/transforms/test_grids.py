@@ -106,3 +106,12 @@ def test_settings_out_of_range_are_refused() -> None:
         HUWindow("lung", 100)
     with pytest.raises(OptionError, match="window is one of"):
         window("skin")  # type: ignore[arg-type]
+
+
+def test_the_middle_frame_of_a_burst_may_be_the_one_that_stays() -> None:
+    image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(3))
+    burst = Burst(5, seed=1, still=2)
+    assert torch.equal(burst(image)[2:3], image) and not torch.equal(burst(image)[:1], image)
+    assert (burst.motion()[2] == 0).all()
+    with pytest.raises(OptionError, match="one of 5, counted from 0; found 5"):
+        Burst(5, still=5)

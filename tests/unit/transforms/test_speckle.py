@@ -97,3 +97,17 @@ def test_settings_out_of_range_are_refused() -> None:
         LogCompress(0)
     with pytest.raises(OptionError, match="one look"):
         MultiplicativeSpeckle(0)
+
+
+def test_looks_keep_the_mean_and_lower_the_contrast_by_their_root() -> None:
+    one, four = (Speckle(seed=2, looks=looks).envelope(FLAT) for looks in (1, 4))
+    assert float(four.mean()) == pytest.approx(float(one.mean()), rel=0.02)
+    assert float(four.mean() / four.std()) == pytest.approx(2 * RAYLEIGH, rel=0.05)
+    with pytest.raises(OptionError, match="one look or more; found 0"):
+        Speckle(looks=0)
+
+
+def test_looks_are_drawn_from_the_fewest_to_the_most() -> None:
+    random = RandSpeckle(looks=(1, 3))
+    random.set_random_state(0)
+    assert {random.draw().looks for _ in range(30)} == {1, 2, 3}

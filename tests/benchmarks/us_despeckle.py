@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every ultrasound network against its own input and SRAD, on simulated speckle; and on real frames without a truth.
+
+    python -m tests.benchmarks.us_despeckle [--pictures 18] [--json out.json]
+
+Simulated: CT and MR slices and radiographs of subjects that nothing was trained or selected on, read as grey levels, 8
+bits, 256 pixels along the longer side; fully developed speckle of two pulses. PSNR and SSIM (Gaussian window) of the
+whole picture, range 255. SRAD is told the simulation's dynamic range; its steps and level were searched on the
+validation subjects (`--search`). The burst network sees five moving frames of which the middle one counts, and SRAD
+that frame.
+"Phantom" is another simulation (a curved array, a pulse that widens with depth, noise), inside its sector.
+
+Real frames: calm blocks of 16 x 16 as in `us_svd`; ENL is the squared mean over the variance of grey values there,
+CNR the contrast of the brightest and the darkest fifth of them. Edges: `edge_sharpness` of `clarivox.metrics` (Gaussian
+of 1.5 pixels, at which speckle has edges of its own), and the same with 4 pixels, which leaves outlines.
+
+Gated: ahead of input and SRAD in PSNR and SSIM on each pulse; ENL and CNR not down on any set of real frames;
+`us_unet_enhance` within 100 kFLOP a pixel and, without --untimed, 0.3 s a frame of 256 x 256 on two cores.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from clarivox import bundle
+from clarivox.content import content
+from clarivox.enhance import enhance
+from clarivox.metrics import edge_sharpness, psnr, ssim
+from clarivox.networks.cost import cost
+from clarivox.patches import spread
+from clarivox.phantoms.us import us
+from clarivox.transforms.burst import Burst
+from clarivox.transforms.speckle import Speckle
+from clarivox.volume import Axis, Volume
+from tests.benchmarks.measure import Gate, gate, options, report
+from tests.benchmarks.us_svd import real, regions, speckle, volume_of
+
+NETWORKS = (
+    "us_unet_enhance",
+    *(f"us_{name}_despeckle" for name in ("dncnn", "ffdnet", "cbdnet", "mwcnn", "kpn", "mwkpn", "ldfn", "gdfn")),
+    "us_kpn_burst_despeckle",
+)
+PULSES = {"fine": (2.0, 3.5, 60.0), "coarse": (3.0, 5.5, 50.0)}
+"""Pulse along depth and across the beam in pixels, and dynamic range in dB."""
+SRAD = {"fine": (20, 1.5), "coarse": (20, 2.0)}
+"""Steps and level, the best of a search on the validation subjects."""
+Grey = NDArray[np.float32]
+
+
+def stored(pictures: torch.Tensor, axis: Axis = Axis.SPACE) -> Volume:
+    """Grey levels 0 to 1, shape (N, X, Y), as an 8-bit ultrasound volume (1, X, Y, N)."""
+    array = (pictures.clamp(0, 1) * 255).round().byte().numpy().transpose(1, 2, 0)[None]
+    return volume_of(np.ascontiguousarray(array), axis)
+
+
+def despeckled(volume: Volume, network: bundle.Bundle, place: int | None = None) -> Grey:
+    """Grey values (X, Y) of one frame after enhancement; the middle one unless told."""
+    values = enhance(volume, network, device="cpu").values()[0]
+    return np.asarray(values[..., values.shape[2] // 2 if place is None else place])
+
+
+def cases(data: Path, part: str, pictures: int, pulse: str) -> Iterator[tuple[Volume, Volume, Grey]]:
+    """Speckled frame, five speckled frames in motion, and the truth (0 to 255), for evenly chosen subjects."""
+    split = bundle.find("us_unet_enhance").folder / "configs" / "split.json"
+    groups = content(data, split, part, most=12)
+    chosen = [groups[i] for i in np.unique(np.linspace(0, len(groups) - 1, pictures).astype(int))]
+    axial, lateral, range_db = PULSES[pulse]
+    for seed, image in enumerate(spread(chosen, each=1), start=100):
+        make = Speckle(seed, axial_px=axial, lateral_px=lateral, range_db=range_db, kept=0.5)
+        frames = Burst(5, shift_px=2.0, turn_degrees=1.0, seed=seed, still=2)(image).clamp(0, 1)
+        yield stored(make(image)), stored(make(frames), Axis.TIME), (image[0] * 255).round().numpy()
+
+
+def figures(image: Grey, truth: Grey, name: str) -> dict[str, float]:
+    """PSNR and SSIM of one picture, range 255."""
+    return {f"{name}_db": psnr(image, truth, data_range=255), f"{name}_ssim": ssim(image, truth, data_range=255)}
+
+
+def simulated(data: Path, pictures: int, loaded: dict[str, bundle.Bundle]) -> Iterator[dict[str, Any]]:
+    """One row for each network and pulse: means over the pictures, and the lead over SRAD with its spread."""
+    for pulse, (iterations, level) in SRAD.items():
+        srad = bundle.load("us_srad_despeckle", iterations=iterations, level=level, range_db=PULSES[pulse][2])
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in loaded}
+        for frame, clip, truth in cases(data, "test", pictures, pulse):
+            middle = stored(torch.from_numpy(clip.values()[0][..., 2])[None] / 255)
+            peers = {
+                id(volume): figures(despeckled(volume, srad), truth, "srad")
+                | figures(volume.values()[0][..., 0], truth, "input")
+                for volume in (frame, middle)
+            }
+            for name, network in loaded.items():
+                burst = network.info.clip
+                after = figures(despeckled(clip if burst else frame, network), truth, "after")
+                found[name].append(after | peers[id(middle if burst else frame)])
+        for name, rows in found.items():
+            lead = np.array([row["after_db"] - row["srad_db"] for row in rows])
+            means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+            yield (
+                {"network": name, "set": f"simulated, {pulse}", "pictures": len(rows)}
+                | means
+                | {
+                    "lead_db": float(lead.mean()),
+                    "lead_sd": float(lead.std(ddof=1)) if len(lead) > 1 else 0.0,
+                }
+            )
+
+
+def phantom(loaded: dict[str, bundle.Bundle]) -> Iterator[dict[str, Any]]:
+    """The middle frame of a phantom's clip, inside its sector; SRAD with its own defaults."""
+    speckled, truth = us(size=256, slices=5, seed=5, drift=0.2)
+    clean = truth.values()[0][..., 2]
+    single = volume_of(np.ascontiguousarray(speckled.array[..., 2:3]), Axis.SPACE)
+    images = {"input": single.values()[0][..., 0], "srad": despeckled(single, bundle.load("us_srad_despeckle"))}
+    for name, network in loaded.items():
+        images["after"] = despeckled(speckled if network.info.clip else single, network)
+        yield {"network": name, "set": "phantom", "pictures": 1} | {
+            f"{key}_db": psnr(image, clean, data_range=255, mask=clean > 0) for key, image in images.items()
+        }
+
+
+def outlines(after: Grey, before: Grey) -> float:
+    """Steepness under a Gaussian of 4 pixels after over before, where before it is steepest (2 %)."""
+    steep = ndimage.gaussian_gradient_magnitude(before, 4.0)
+    edges = steep >= np.quantile(steep, 0.98)
+    return float(ndimage.gaussian_gradient_magnitude(after, 4.0)[edges].mean() / steep[edges].mean())
+
+
+def on_real_frames(data: Path, each: int, loaded: dict[str, bundle.Bundle]) -> Iterator[dict[str, Any]]:
+    """One row for each network and set: ENL and CNR before and after, and what is left of edges."""
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for name, _, volume in [*real(data, each), ("clip mouse liver, from RF", "", mouse(data))]:
+        if "busi" in name:  # resized by its makers: what its speckle was is lost
+            continue
+        middle = volume.shape[3] // 2
+        near = slice(max(0, middle - 2), middle + 3)
+        clip = volume_of(np.ascontiguousarray(volume.array[..., near]), volume.third_axis)
+        place = middle - near.start
+        frame = volume_of(np.ascontiguousarray(clip.array[..., place : place + 1]), Axis.SPACE)
+        before = frame.values()[0]
+        places = regions(before)
+        snr, cnr = speckle(before, places)
+        for key, network in loaded.items():
+            if network.info.clip and volume.third_axis is not Axis.TIME:
+                continue
+            after = despeckled(clip if network.info.clip else frame, network, place if network.info.clip else 0)
+            new_snr, new_cnr = speckle(after[..., None], places)
+            found.setdefault((key, name), []).append(
+                {
+                    "enl_before": snr**2,
+                    "enl_after": new_snr**2,
+                    "cnr_before": cnr,
+                    "cnr_after": new_cnr,
+                    "edge_1.5px": edge_sharpness(after, before[..., 0]),
+                    "edge_4px": outlines(after, before[..., 0]),
+                }
+            )
+    for (key, name), rows in found.items():
+        yield {"network": key, "set": name, "pictures": len(rows)} | {
+            figure: float(np.mean([row[figure] for row in rows])) for figure in rows[0]
+        }
+
+
+def mouse(data: Path) -> Volume:
+    """Four frames of a mouse's liver, from the envelope of radio-frequency lines, over 50 dB, depth shrunk by 3."""
+    packed = (data / "us/rf/MouseLiverRF.mha").read_bytes().partition(b"ElementDataFile = LOCAL\n")[2]
+    return envelope_of(np.frombuffer(zlib.decompress(packed), "<i4").reshape(4, 128, 1536).astype(np.float64))
+
+
+def envelope_of(lines: NDArray[np.float64], range_db: float = 50.0, every: int = 3) -> Volume:
+    """Radio-frequency lines (frames, lines, samples) as an 8-bit clip, every third sample of the envelope."""
+    count = lines.shape[-1]
+    spectrum = np.fft.fft(lines, axis=-1)
+    spectrum[..., 1 : count // 2] *= 2
+    spectrum[..., count // 2 + 1 :] = 0
+    envelope = np.abs(np.fft.ifft(spectrum, axis=-1))[..., ::every]
+    level = 20 * np.log10(envelope / np.quantile(envelope, 0.999) + 1e-9) / range_db + 1
+    return stored(torch.from_numpy(level.astype(np.float32)), Axis.TIME)
+
+
+def timed(network: bundle.Bundle, repeats: int = 5) -> float:
+    """Least seconds for a frame of 256 x 256, on as many threads as torch has."""
+    frame = stored(torch.rand(1, 256, 256, generator=torch.Generator().manual_seed(1)))
+    spent = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        enhance(frame, network, device="cpu")
+        spent.append(time.perf_counter() - started)
+    return min(spent[1:])
+
+
+def search(data: Path) -> None:
+    """The best settings of SRAD on the validation subjects."""
+    for pulse in PULSES:
+        found = {}
+        for iterations in (20, 40, 80, 160, 320):
+            for level in (1.0, 1.5, 2.0, 3.0):
+                srad = bundle.load("us_srad_despeckle", iterations=iterations, level=level, range_db=PULSES[pulse][2])
+                scores = [
+                    psnr(despeckled(frame, srad), truth, data_range=255)
+                    for frame, _, truth in cases(data, "validation", 7, pulse)
+                ]
+                found[iterations, level] = float(np.mean(scores))
+        for settings, score in sorted(found.items(), key=lambda one: -one[1])[:5]:
+            print(f"{pulse}: steps {settings[0]}, level {settings[1]}: {score:.2f} dB")
+
+
+def gates_of(rows: Sequence[dict[str, Any]]) -> Iterator[Gate]:
+    """What each network must meet: its worst figure over the sets."""
+    for name in NETWORKS:
+        own = [row for row in rows if row["network"] == name]
+        judged = [row for row in own if "after_ssim" in row]
+        lead = min(row["after_db"] - max(row["input_db"], row["srad_db"]) for row in judged)
+        yield gate(f"{name}: PSNR ahead of input and SRAD by", lead, at_least=0.0, unit="dB")
+        lead = min(row["after_ssim"] - max(row["input_ssim"], row["srad_ssim"]) for row in judged)
+        yield gate(f"{name}: SSIM ahead of input and SRAD by", lead, at_least=0.0, unit="")
+        for key in ("enl", "cnr"):
+            ratio = min(row[f"{key}_after"] / row[f"{key}_before"] for row in own if f"{key}_before" in row)
+            yield gate(f"{name}, real frames: {key.upper()} after over before", ratio, at_least=1.0, unit="")
+
+
+def main() -> int:
+    """Print the tables; 1 where a gate fails."""
+    parser = options(__doc__)
+    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
+    parser.add_argument("--pictures", type=int, default=18, help="subjects of the simulated part")
+    parser.add_argument("--real", type=int, default=8, help="pictures of each set of real frames")
+    parser.add_argument("--untimed", action="store_true", help="print times, do not gate them")
+    parser.add_argument("--search", action="store_true", help="search SRAD's settings instead")
+    chosen = parser.parse_args()
+    if not chosen.data or not Path(chosen.data).is_dir():
+        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
+    data = Path(chosen.data)
+    if chosen.search:
+        search(data)
+        return 0
+    loaded = {name: bundle.load(name) for name in NETWORKS}
+    rows = [*simulated(data, chosen.pictures, loaded), *phantom(loaded), *on_real_frames(data, chosen.real, loaded)]
+    gates = list(gates_of(rows))
+    for name, network in loaded.items():
+        size = cost(partial(getattr, network, "network"), 2 * network.windows.neighbours + 1, 256, 256)
+        row = {"parameters": size.parameters, "kFLOP a pixel": size.kflop, "seconds": timed(network)}
+        rows.append({"network": name, "set": f"256 x 256, {torch.get_num_threads()} threads"} | row)
+        if name == "us_unet_enhance":
+            gates.append(gate(f"{name}: cost", size.kflop, at_most=100, unit="kFLOP a pixel"))
+            if not chosen.untimed:
+                gates.append(gate(f"{name}: a frame of 256 x 256", row["seconds"], at_most=0.3, unit="s"))
+    return report("us_despeckle", rows, gates, chosen.json)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
