@@ -124,7 +124,8 @@ def test_windows_equal_the_whole_pass(info: BundleInfo) -> None:
     x = torch.stack([items.read(0, tuple(slice(0, side) for side in items.shape))])
     run = planned(bundle.network, bundle.windows, x.device, 1)
     tiled = bundle.windows(x, bundle.network, run=run)
-    about = {"halo": list(info.halo), "stride": info.stride, "scale": bundle.windows.scale}
+    about = {name: getattr(bundle.windows, name) for name in ("scale", "neighbours")}
+    about |= {"halo": list(info.halo), "stride": info.stride}
     whole = Windows(info.spatial_dims, "whole", **about)(x, bundle.network)
     assert run.windows > 1 or halo == 0
     assert float((tiled - whole).abs().max()) <= 1e-6 * float(whole.abs().max())
