@@ -34,7 +34,9 @@ BENCHMARKS: dict[str, list[str]] = {
     "classical": ["--pictures", "1"],
     "claims": ["--steps", "1"],
     "diffusion": ["--small", "--modality", "mr", "--steps", "4", "--steps", "1"],
-    "us_despeckle": ["--pictures", "3", "--real", "2", "--untimed"],
+    "us_despeckle": ["--pictures", "3"],
+    "us_real": ["--pictures", "2"],
+    "us_speed": ["--untimed"],
 }
 """Name: what to add for the small run that each commit makes."""
 
