@@ -66,6 +66,21 @@ def drawn(seed: int, side: int = 256, shapes: int = 24) -> Tensor:
     return torch.from_numpy(picture.clip(0, 1).astype(np.float32))[None]
 
 
+def outlined(image: Tensor, seed: int) -> Tensor:
+    """The picture within a sector of a curved array, black beyond; shape (1, X, Y), depth along Y.
+
+    >>> float(outlined(torch.ones(1, 64, 64), 1).mean()) < 1
+    True
+    """
+    rng = np.random.default_rng(seed)
+    across, depth = (torch.linspace(-1, 1, n) for n in image.shape[1:])
+    face, apex, tilt, widest = (float(value) for value in rng.uniform((0.2, -1.6, -0.3, 0.35), (0.7, -1.2, 0.3, 0.75)))
+    x, y = across[:, None] - tilt, depth[None] - apex
+    radius, angle = torch.hypot(x, y), torch.atan2(x, y)
+    inside = (radius > face) & (radius < face + 1.9) & (angle.abs() < widest)
+    return image * inside
+
+
 def content(
     dataset_dir: str | Path,
     split: str | Path,
@@ -74,6 +89,7 @@ def content(
     side: int = 256,
     most: int = 24,
     tones: Sequence[Sequence[float]] = ((1.0, 0.0),),
+    outlines: bool = False,
     shapes: Sequence[int] = (),
     weights: Mapping[str, float] | None = None,
 ) -> list[Pictures]:
@@ -83,6 +99,7 @@ def content(
         dataset_dir, split, part: which volumes, as in `clarivox.splits`.
         side, most: as in `levels`.
         tones: contrast and offset; each group is taken once with each, as another gain or dynamic range would show it.
+        outlines: every other picture of each group is cut to a sector, as frames are shown.
         shapes: seeds of drawn pictures, which get as much weight together as a subject.
         weights: by subject; 1 where absent. `drawn` names the drawn ones.
     """
@@ -91,9 +108,12 @@ def content(
         found.setdefault(example.subject, []).extend(levels(volume, side=side, most=most).images)
     if shapes:
         found["drawn"] = [drawn(seed, side) for seed in shapes]
-    return [
-        Pictures(tuple((gain * image + offset * (image > 0)).clamp(0, 1) for image in images), share / len(tones))
-        for gain, offset in tones
-        for subject, images in found.items()
-        if (share := (weights or {}).get(subject, 1.0))
-    ]
+    groups = []
+    for number, (gain, offset) in enumerate(tones):
+        for subject, images in found.items():
+            share = (weights or {}).get(subject, 1.0) / len(tones)
+            toned = [(gain * image + offset * (image > 0)).clamp(0, 1) for image in images]
+            if outlines:
+                toned = [outlined(image, i) if (i + number) % 2 else image for i, image in enumerate(toned)]
+            groups += [Pictures(tuple(toned), share)] if share else []
+    return groups

@@ -33,7 +33,7 @@ class Speckle:
     The clean grey values are levels on the decibel scale. Each pixel holds a complex Gaussian scatterer as strong as
     its level; the sum under the pulse interferes, and its absolute value is compressed over the same decibels. Where
     the clean picture is flat, the envelope is Rayleigh distributed (mean over standard deviation 1.91), its mean is the
-    clean envelope, and it is correlated over the pulse. Black stays black: nothing scatters there.
+    clean envelope, and it is correlated over the pulse. Nothing scatters where it is black.
 
     Args:
         seed: the same seed gives the same scatterers for the same shape.
@@ -44,6 +44,7 @@ class Speckle:
             channels of a burst. 0 gives each its own.
         looks: pictures of independent scatterers whose envelopes are averaged, as scanners compound angles or
             frequencies; the speckle's contrast falls with its root.
+        margin: black pixels lie beyond the frame's outline and stay black; else the pulse spreads into them.
 
     Raises:
         OptionError: a width or the range is not above 0, `kept` is not a share, or there is no look.
@@ -65,6 +66,7 @@ class Speckle:
         range_db: float = 55.0,
         kept: float = 0.0,
         looks: int = 1,
+        margin: bool = False,
     ) -> None:
         if axial_px <= 0 or lateral_px <= 0:
             raise OptionError(f"the pulse's widths in pixels must be above 0; found {axial_px}, {lateral_px}")
@@ -73,12 +75,13 @@ class Speckle:
         if looks < 1:
             raise OptionError(f"speckle is seen in one look or more; found {looks}")
         self.seed, self.axial_px, self.lateral_px, self.range_db = seed, axial_px, lateral_px, range_db
-        self.kept, self.looks = kept, looks
+        self.kept, self.looks, self.margin = kept, looks, margin
         self.expand, self.compress = LogExpand(range_db), LogCompress(range_db)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Speckled grey values 0 to 1, float32; `image` has grey values 0 to 1, shape (C, X, Y) or (C, X, Y, Z)."""
-        return self.compress(self.envelope(image))
+        speckled = self.compress(self.envelope(image))
+        return speckled * (image > 0) if self.margin else speckled
 
     def envelope(self, image: Tensor) -> Tensor:
         """The speckled envelope before compression, shape of `image`."""
@@ -121,6 +124,7 @@ class RandSpeckle(RandomTwin):
         range_db: smallest and largest range.
         kept: least and most that scatterers keep from frame to frame.
         looks: fewest and most, drawn evenly.
+        margins: chance that black lies beyond the frame's outline.
         prob: chance that anything is done at all.
     """
 
@@ -131,15 +135,23 @@ class RandSpeckle(RandomTwin):
         range_db: tuple[float, float] = (40.0, 60.0),
         kept: tuple[float, float] = (0.0, 0.0),
         looks: tuple[int, int] = (1, 1),
+        margins: float = 0.0,
         prob: float = 1.0,
     ) -> None:
         super().__init__(prob)
         self.axial_px, self.lateral_px, self.range_db, self.kept = axial_px, lateral_px, range_db, kept
-        self.looks = looks
+        self.looks, self.margins = looks, margins
 
     def draw(self) -> Speckle:
         """The next scatterers."""
         axial, lateral, range_db, kept = map(self.evenly, (self.axial_px, self.lateral_px, self.range_db, self.kept))
         fewest, most = self.looks
-        looks = fewest if fewest == most else int(self.R.randint(fewest, most + 1))
-        return Speckle(self.seed(), axial_px=axial, lateral_px=lateral, range_db=range_db, kept=kept, looks=looks)
+        return Speckle(
+            self.seed(),
+            axial_px=axial,
+            lateral_px=lateral,
+            range_db=range_db,
+            kept=kept,
+            looks=fewest if fewest == most else int(self.R.randint(fewest, most + 1)),
+            margin=self.margins > 0 and bool(self.R.random_sample() < self.margins),
+        )

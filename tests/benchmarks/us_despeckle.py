@@ -4,7 +4,7 @@
     python -m tests.benchmarks.us_despeckle [--pictures 18] [--json out.json]
 
 Simulated: CT and MR slices and radiographs of subjects that nothing was trained or selected on, read as grey levels, 8
-bits, 256 pixels along the longer side; fully developed speckle of two pulses. PSNR and SSIM (Gaussian window) of the
+bits, 256 pixels along the longer side, some cut to a sector; fully developed speckle of two pulses. PSNR and SSIM (Gaussian window) of the
 whole picture, range 255. SRAD is told the simulation's dynamic range; its steps and level were searched on the
 validation subjects (`--search`). The burst network sees five moving frames of which the middle one counts, and SRAD
 that frame.
@@ -63,11 +63,11 @@ def despeckled(volume: Volume, network: bundle.Bundle, place: int | None = None)
 def cases(data: Path, part: str, pictures: int, pulse: str) -> Iterator[tuple[Volume, Volume, Grey]]:
     """Speckled frame, five speckled frames in motion, and the truth (0 to 255), for evenly chosen subjects."""
     split = bundle.find("us_unet_enhance").folder / "configs" / "split.json"
-    groups = content(data, split, part, most=12)
+    groups = content(data, split, part, most=12, outlines=True)
     chosen = [groups[i] for i in np.unique(np.linspace(0, len(groups) - 1, pictures).astype(int))]
     axial, lateral, range_db = PULSES[pulse]
     for seed, image in enumerate(spread(chosen, each=1), start=100):
-        make = Speckle(seed, axial_px=axial, lateral_px=lateral, range_db=range_db, kept=0.5)
+        make = Speckle(seed, axial_px=axial, lateral_px=lateral, range_db=range_db, kept=0.5, margin=True)
         frames = Burst(5, shift_px=2.0, turn_degrees=1.0, seed=seed, still=2)(image).clamp(0, 1)
         yield stored(make(image)), stored(make(frames), Axis.TIME), (image[0] * 255).round().numpy()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import clarivox.io
-from clarivox.content import content, drawn, levels
+from clarivox.content import content, drawn, levels, outlined
 from clarivox.volume import Volume
 
 
@@ -53,3 +53,16 @@ def test_a_subject_is_one_group_for_each_tone_and_shares_its_weight(split: Path)
 def test_black_stays_black_in_every_tone(split: Path) -> None:
     groups = content(split.parent, split, "train", tones=[[0.6, 0.3]])
     assert all(float(group.images[0].min()) == 0 for group in groups)
+
+
+def test_a_sector_is_black_beyond_its_outline_and_unchanged_within() -> None:
+    image = drawn(1, 96).clamp_min(0.1)
+    for seed in range(8):
+        shown = outlined(image, seed)
+        assert torch.equal(shown[shown > 0], image[shown > 0]) and 0.2 < float((shown > 0).float().mean()) < 0.95
+
+
+def test_every_other_picture_is_cut_to_a_sector_where_asked(split: Path) -> None:
+    groups = content(split.parent, split, "train", tones=[[1, 0], [0.9, 0]], shapes=[1, 2], outlines=True)
+    assert [float((image == 0).float().mean()) > 0.2 for image in groups[2].images] == [False, True]
+    assert [float((image == 0).float().mean()) > 0.2 for image in groups[5].images] == [True, False]

@@ -111,3 +111,12 @@ def test_looks_are_drawn_from_the_fewest_to_the_most() -> None:
     random = RandSpeckle(looks=(1, 3))
     random.set_random_state(0)
     assert {random.draw().looks for _ in range(30)} == {1, 2, 3}
+
+
+def test_beyond_the_outline_black_stays_black_where_asked() -> None:
+    image = torch.full((1, 32, 32), 0.7)
+    image[:, :10] = 0
+    assert float(Speckle(seed=1, margin=True)(image)[:, :10].max()) == 0 < float(Speckle(seed=1)(image)[:, 9].max())
+    random = RandSpeckle(margins=0.5)
+    random.set_random_state(0)
+    assert {random.draw().margin for _ in range(20)} == {False, True}
