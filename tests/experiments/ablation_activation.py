@@ -15,7 +15,7 @@ import numpy as np
 from tests.experiments.despeckling import SUBJECTS, config, scores, size, table
 from tests.experiments.study import Study, ended
 
-STEPS, SEEDS = 700, (1, 2)
+STEPS, SEEDS = 500, (1, 2)
 ACTIVATIONS = ("relu", "leaky_relu", "gelu")
 NETWORK = {"_target_": "clarivox.networks.unet.RestorationUNet", "channels": [24, 48, 72], "blocks": 1, "bias": True}
 

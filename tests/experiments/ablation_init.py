@@ -19,7 +19,7 @@ from clarivox import bundle
 from tests.experiments.despeckling import SUBJECTS, config, scores, size, table
 from tests.experiments.study import Study, ended
 
-STEPS, SEEDS, SOURCE = (150, 500), (1, 2), "mr_unet_denoise"
+STEPS, SEEDS, SOURCE = (100, 300), (1, 2), "mr_unet_denoise"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
