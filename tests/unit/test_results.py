@@ -2,9 +2,18 @@
 import json
 from pathlib import Path
 
-from tests.results import measured, table
+from tests.bundle_list import filled
+from tests.results import measured, page, table
+
+ROOT = Path(__file__).parents[2]
 
 MACHINE = {"cores": 2, "cpu": "Toy", "python": "3.11", "date": "2026-01-01"}
+
+
+def test_the_pages_are_what_the_stored_figures_and_the_bundles_give() -> None:
+    results, readme = (ROOT / "docs" / "RESULTS.md", ROOT / "README.md")
+    assert results.read_text() == page(ROOT / "docs" / "long"), "run make figures"
+    assert readme.read_text() == filled(readme.read_text()), "run make figures"
 
 
 def test_a_table_has_a_column_for_everything_that_a_row_says() -> None:
