@@ -4,12 +4,14 @@
 import numpy as np
 import pytest
 
-from clarivox.bundle import find
+from clarivox.bundle import find, load
 from clarivox.enhance import enhance
+from clarivox.errors import OptionError
 from clarivox.metrics import psnr
+from clarivox.prepare import Items
 from clarivox.volume import Channels, Volume
 
-NAMES = ["photo_dncnn_denoise"]
+NAMES = ["photo_dncnn_denoise", "photo_ffdnet_denoise", "photo_unet_denoise"]
 every = pytest.mark.parametrize("name", NAMES)
 
 
@@ -55,3 +57,22 @@ def test_the_licence_of_the_weights_is_told(name: str) -> None:
     info = find(name)
     assert "non-commercial" in info.licence and "BSDS500" in info.licence
     assert "non-commercial research and education" in (info.folder / "LICENSE").read_text()
+
+
+def test_ffdnet_does_as_much_as_the_level_says_and_finds_it_by_itself() -> None:
+    worse = noisy(scene(96, 80)[:1], 25)
+    results = {sigma: enhance(worse, load(NAMES[1], sigma=sigma), device="cpu").array for sigma in (5, 25, 60, "auto")}
+    change = {
+        sigma: float(np.std(result.astype(np.float32) - worse.array.astype(np.float32)))
+        for sigma, result in results.items()
+    }
+    assert change[5] < 0.95 * change[25] and change[25] < change[60]
+    assert change["auto"] == pytest.approx(change[25], rel=0.1)
+    found = Items(load(NAMES[1]).prepare(worse), 2).read(0, (slice(0, 4), slice(0, 4)))
+    assert float(found[1, 0, 0]) * 255 == pytest.approx(25, rel=0.15)
+
+
+@pytest.mark.parametrize("sigma", [-1, 76, "high"])
+def test_a_level_that_ffdnet_was_not_trained_for_is_refused(sigma: object) -> None:
+    with pytest.raises(OptionError, match="option sigma of bundle photo_ffdnet_denoise"):
+        load(NAMES[1], sigma=sigma)
