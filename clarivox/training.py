@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 from clarivox import checkpoints, manifest, parallel
 from clarivox.adversarial import Opponent
 from clarivox.errors import CancelledError, CapacityError, OptionError, TrainingError
-from clarivox.losses import RelativeSquaredError as RelativeSquaredError
 from clarivox.progress import Progress, Step
 from clarivox.training_log import Row, TrainingLog
 from clarivox.weights import channels_last, fill, read_weights, write_model

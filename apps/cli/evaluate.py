@@ -82,7 +82,7 @@ def evaluate(
     names = [bundle, *(name.strip() for text in against or () for name in text.split(",") if name.strip())]
     values = options_of(options or [])
     if protocol is not None:
-        by_protocol(names, data, protocol, sigma, scale, device, as_json=as_json)
+        by_protocol(names, values, data, protocol, sigma, scale, device, as_json=as_json)
         return
     from clarivox.cases import FolderCases, patients_of
     from clarivox.degradations import parsed
@@ -285,12 +285,20 @@ def show(report: Report, output: Path | None, *, overwrite: bool, as_json: bool)
 
 
 def by_protocol(
-    names: list[str], data: Path, protocol: Protocol, sigma: float, scale: int, device: str, *, as_json: bool
+    names: list[str],
+    values: dict[str, Any],
+    data: Path,
+    protocol: Protocol,
+    sigma: float,
+    scale: int,
+    device: str,
+    *,
+    as_json: bool,
 ) -> None:
-    """Measure as papers do, with their figures beside.
+    """Measure as papers do, with their figures beside; `values` are options of the first bundle.
 
     Raises:
-        OptionError: a bundle is not for what the protocol measures.
+        OptionError: a bundle is not for what the protocol measures, or the scale is given as its option.
     """
     from clarivox.bundle import find, load
     from clarivox.cases import pictures_for
@@ -299,13 +307,17 @@ def by_protocol(
     from clarivox.protocols import DncnnGray, of_bundle, run
     from clarivox.superres_protocol import SuperresLuma
 
+    if "scale" in values:
+        raise OptionError("the scale belongs to the protocol; give it as --scale")
     chosen = DncnnGray(sigma) if protocol is Protocol.DNCNN_GRAY else SuperresLuma(scale)
     methods = {}
-    for name in names:
+    for place, name in enumerate(names):
         info = find(name)
         if (info.grid == "scaled") != (protocol is Protocol.SR_Y):
             raise OptionError(f"protocol {protocol} is not for bundle {info.name}, whose task is {info.task}")
-        given: dict[str, Any] = {"scale": scale} if "scale" in info.options.get("properties", {}) else {}
+        given = dict(values) if place == 0 else {}
+        if "scale" in info.options.get("properties", {}):
+            given["scale"] = scale
         methods[info.name] = of_bundle(load(info.folder, **given), str(chosen_device(device)))
     if isinstance(chosen, SuperresLuma):
         methods["bicubic interpolation"] = chosen.bicubic

@@ -27,7 +27,7 @@ def recipe(bias: bool, study: Study) -> dict[str, Any]:
         "network_def": {"_target_": "clarivox.networks.dncnn.Dncnn", "layers": 12, "features": 32, "bias": bias},
         "train_dataset": patches(TRAINED, size=40, batch_size=16, small=study.small),
         "validation": validation([5, 10], small=study.small),
-        "loss": {"_target_": "clarivox.training.RelativeSquaredError"},
+        "loss": {"_target_": "clarivox.losses.RelativeSquaredError"},
         "trainer": {"steps": 1200, "learning_rate": 1e-3, "every": 200, "amp": True, "seed": 1},
     }
 

@@ -32,7 +32,7 @@ def recipe(study: Study) -> dict[str, Any]:
         "network_def": {"_target_": "clarivox.networks.dncnn.Dncnn"},
         "train_dataset": patches((SIGMA, SIGMA), size=40, batch_size=16, small=study.small),
         "validation": validation([SIGMA], small=study.small),
-        "loss": {"_target_": "clarivox.training.RelativeSquaredError"},
+        "loss": {"_target_": "clarivox.losses.RelativeSquaredError"},
         "trainer": {"steps": 2800, "learning_rate": 1e-3, "every": 140, "amp": True, "seed": 1},
     }
 

@@ -12,7 +12,7 @@ variant), and this shape:
                 "network_def": {"_target_": "clarivox.networks.dncnn.DnCnn", "bias": bias},
                 "train_dataset": {"_target_": "clarivox.patches.Patches", ...},   # or an object
                 "validation": {...},                                              # or a function of the network
-                "loss": {"_target_": "clarivox.training.RelativeSquaredError"},
+                "loss": {"_target_": "clarivox.losses.RelativeSquaredError"},
                 "trainer": {"steps": 2000, "learning_rate": 1e-3, "every": 200, "amp": True},
             })
             rows.append({"network": ..., "PSNR dB, range 1": measured(made.network)})

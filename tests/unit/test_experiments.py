@@ -28,7 +28,7 @@ def config(steps: int = 40) -> dict[str, object]:
         "network_def": {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1},
         "train_dataset": Doubling(),
         "validation": closeness,
-        "loss": {"_target_": "clarivox.training.RelativeSquaredError"},
+        "loss": {"_target_": "clarivox.losses.RelativeSquaredError"},
         "trainer": {"steps": steps, "learning_rate": 0.05, "warm_up": 5, "every": 10},
     }
 

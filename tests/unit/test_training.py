@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from clarivox import checkpoints, manifest
 from clarivox.errors import BundleError, CancelledError, CapacityError, TrainingError
-from clarivox.losses import RelativeSquaredError
 from clarivox.progress import Step
-from clarivox.training import Trainer
 from clarivox.training_log import Row, Shown, read_log
 from clarivox.weights import write_model
 from tests.toy_training import Closeness, Doubling, trainer
@@ -297,4 +295,3 @@ def test_a_noise_level_goes_to_the_network(tmp_path: Path) -> None:
 def test_rows_and_pictures_are_of_the_kinds_that_they_say() -> None:
     assert Row._fields == ("step", "loss", "score", "learning_rate", "seconds")
     assert Shown._fields == ("degraded", "output", "truth")
-    assert isinstance(Trainer, type) and isinstance(RelativeSquaredError(), nn.Module)
