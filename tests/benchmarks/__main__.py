@@ -31,7 +31,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "train_srcnn": ["--minutes", "0.2", "--pictures", "12"],
     "training_memory": ["--volumes", "8", "24", "--batches", "120"],
     "us_svd": ["--pictures", "4"],
-    "classical": ["--pictures", "1"],
+    "classical": [],
     "claims": ["--steps", "1"],
     "diffusion": ["--small", "--modality", "mr", "--steps", "4", "--steps", "1"],
     "us_despeckle": ["--pictures", "3"],
