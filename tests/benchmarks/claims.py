@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,12 +132,9 @@ def decibels() -> dict[str, Any]:
 
 def main() -> int:
     """Print the table."""
-    parser = options(__doc__)
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
+    parser = options(__doc__, data=True)
     parser.add_argument("--steps", type=int, choices=(50, 4, 1), action="append", help="all three unless told")
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     found = [*rows(chosen.data, chosen.steps or [50, 4, 1]), volume_times(), subjects(), decibels()]
     return report("claims", found, [], chosen.json)
 

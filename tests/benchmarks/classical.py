@@ -13,7 +13,6 @@ filter runs with its bundle's defaults.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -191,12 +190,9 @@ def rows_of(folder: Path, number: int) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Print the table; 1 where a filter is behind scikit-image's, or does not gain on a set it is for."""
-    parser = options(__doc__)
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
+    parser = options(__doc__, data=True)
     parser.add_argument("--pictures", type=int, default=4, help="pictures of each set")
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     rows = rows_of(Path(chosen.data), chosen.pictures)
     gates = []
     for row in rows:

@@ -15,7 +15,6 @@ searched on slices of training patients; the bundles are told nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,16 +255,13 @@ def slice_time(name: str, rounds: int) -> dict[str, float]:
 
 def main() -> int:
     """Print the table; 1 where a gate fails."""
-    parser = options(__doc__)
+    parser = options(__doc__, data=True)
     parser.add_argument("--slices", type=int, default=3, help="slices of each test patient")
     parser.add_argument("--repeats", type=int, default=8, help="scans of the phantom")
     parser.add_argument("--tuning", type=int, default=1, help="slices of each tuning patient; 0: as the full run found")
     parser.add_argument("--cut", type=int, default=0, help="pixels of the middle that are compared; 0: the whole slice")
     parser.add_argument("--views", type=int, default=360, help="projections of the simulation")
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     rows, found = run(chosen.data, chosen.slices, chosen.repeats, chosen.tuning, chosen.cut, chosen.views)
     for name in BUNDLES:
         timed = child(

@@ -12,9 +12,7 @@ volume; the time is one picture's, and depends on what else the machine does.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,12 +126,9 @@ def gates(rows: list[dict[str, Any]]) -> list[Gate]:
 
 def main() -> int:
     """Print the table; 1 where the mean gain of a set at a scale is too small."""
-    parser = options(__doc__)
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
+    parser = options(__doc__, data=True)
     parser.add_argument("--pictures", type=int, metavar="N", help="of each set; all without")
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     rows = list(run(chosen.data, chosen.pictures))
     return report("cxr_superres", rows, gates(rows), chosen.json)
 

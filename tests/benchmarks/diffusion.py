@@ -11,9 +11,7 @@ are this machine's, for a million voxels.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,15 +63,12 @@ def gates(rows: list[dict[str, Any]]) -> list[Gate]:
 
 def main() -> int:
     """Print the table; 1 where a gate fails."""
-    parser = options(__doc__)
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
+    parser = options(__doc__, data=True)
     parser.add_argument("--modality", choices=("mr", "ct"), action="append", help="both unless told")
     parser.add_argument("--steps", type=int, choices=(50, 4, 1), action="append", help="all three unless told")
     parser.add_argument("--degree", type=float, action="append", help="of noise or dose; every one unless told")
     parser.add_argument("--small", action="store_true", help="smaller crops, the strongest noise alone")
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     side, deep = (48, 12) if chosen.small else (SIDE, DEEP)
     rows = []
     for modality in chosen.modality or ("mr", "ct"):

@@ -143,11 +143,20 @@ def report(
     return 0 if all(one.passed for one in gates) else 1
 
 
-def options(description: str | None) -> argparse.ArgumentParser:
-    """A benchmark's command line with the option that all have: --json FILE."""
+def options(description: str | None, *, data: bool = False) -> argparse.ArgumentParser:
+    """A benchmark's command line: --json FILE, which all have, and --data DIR for those on real images."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="also write the figures there")
+    if data:
+        default = os.environ.get("CLARIVOX_DATA", "")
+        parser.add_argument("--data", type=_data_folder, default=default, help="the folder of data sets")
     return parser
+
+
+def _data_folder(text: str) -> str:
+    if not text or not Path(text).is_dir():
+        raise argparse.ArgumentTypeError("name the folder of data sets by --data or CLARIVOX_DATA")
+    return text
 
 
 def _cell(value: object) -> str:

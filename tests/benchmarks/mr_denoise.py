@@ -11,11 +11,9 @@ pooled over evenly spaced slices.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,15 +126,12 @@ def gates(rows: list[dict[str, Any]]) -> list[Gate]:
 
 def main() -> int:
     """Print the table; 1 where a gate fails."""
-    parser = options(__doc__)
+    parser = options(__doc__, data=True)
     parser.add_argument("--slices", type=int, default=4, help="slices of each test volume")
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
     parser.add_argument(
         "--part", default="test", choices=("test", "validation", "train"), help="of the split; only test has gates"
     )
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     rows = run(chosen.data, chosen.part, chosen.slices)
     return report("mr_denoise", rows, gates(rows) if chosen.part == "test" else [], chosen.json)
 

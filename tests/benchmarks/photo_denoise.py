@@ -11,9 +11,7 @@ clipped and rounded to 8 bits; enhanced by the one path, channel by channel; PSN
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,15 +120,12 @@ def gates(rows: Sequence[dict[str, Any]]) -> list[Gate]:
 
 def main() -> int:
     """Print the table; 1 where a gate fails."""
-    parser = options(__doc__)
+    parser = options(__doc__, data=True)
     parser.add_argument("--pictures", type=int, default=40, help="of those held back")
     parser.add_argument("--searched", type=int, default=4, help="pictures that the filters are tuned on")
     parser.add_argument("--sigmas", type=float, nargs="+", default=SIGMAS, help="of the grey pictures, of 255")
     parser.add_argument("--sides", type=int, nargs="+", default=(256, 0), help="of the colour pictures; 0: whole")
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     split = bundle.find(BUNDLES[0]).folder / "configs" / "split.json"
     held, choosing = (
         [image for group in pictures_of(chosen.data, split, part, scale=255) for image in group.images]

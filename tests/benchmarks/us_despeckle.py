@@ -16,7 +16,6 @@ Gated: ahead of input and SRAD in PSNR and SSIM on each pulse.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,13 +151,10 @@ def gates_of(rows: Sequence[dict[str, Any]]) -> Iterator[Gate]:
 
 def main() -> int:
     """Print the tables; 1 where a gate fails."""
-    parser = options(__doc__)
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
+    parser = options(__doc__, data=True)
     parser.add_argument("--pictures", type=int, default=18, help="subjects of the simulated part")
     parser.add_argument("--search", action="store_true", help="search SRAD's settings instead")
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     data = Path(chosen.data)
     if chosen.search:
         search(data)

@@ -14,7 +14,6 @@ Gated: ENL and CNR not down on any set. Printed: what is left of edges; the aim 
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -102,12 +101,9 @@ def gates_of(rows: Sequence[dict[str, Any]]) -> Iterator[Gate]:
 
 def main() -> int:
     """Print the table; 1 where a gate fails."""
-    parser = options(__doc__)
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
+    parser = options(__doc__, data=True)
     parser.add_argument("--pictures", type=int, default=8, help="muscle frames")
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     rows = list(on_real_frames(Path(chosen.data), chosen.pictures, {name: bundle.load(name) for name in NETWORKS}))
     return report("us_real", rows, list(gates_of(rows)), chosen.json)
 

@@ -13,7 +13,6 @@ tissue's speckle repeats, which a filter over time keeps; under a drifting one 2
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,13 +152,10 @@ def phantom_rows(network: bundle.Bundle) -> Iterator[dict[str, Any]]:
 
 def main() -> int:
     """Print both tables; 1 where a blur of equal SNR keeps edges better, or the phantom gets worse."""
-    parser = options(__doc__)
-    parser.add_argument("--data", default=os.environ.get("CLARIVOX_DATA"), help="the folder of data sets")
+    parser = options(__doc__, data=True)
     parser.add_argument("--pictures", type=int, default=8, help="frames of each set")
     parser.add_argument("--level", type=float, help="the bundle's option; its default if not given")
     chosen = parser.parse_args()
-    if not chosen.data or not Path(chosen.data).is_dir():
-        parser.error("name the folder of data sets by --data or CLARIVOX_DATA")
     network = bundle.load("us_svd_enhance", **({} if chosen.level is None else {"level": chosen.level}))
     sets = list(real_rows(Path(chosen.data), chosen.pictures, network))
     phantoms = list(phantom_rows(network))
