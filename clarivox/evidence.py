@@ -7,8 +7,6 @@ identifier, date or description of the patient; the pictures themselves may show
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import importlib.metadata
 import importlib.resources
@@ -25,6 +23,7 @@ from clarivox.compare import Comparison, Figure, compare, spread
 from clarivox.io import atomic
 from clarivox.matching import matched, picture
 from clarivox.orientation import View, view
+from clarivox.page import policy_source
 from clarivox.volume import Axis, Unit, Volume
 
 SHOWN_SLICES = 5
@@ -72,8 +71,8 @@ def page(
     middle = shown[len(shown) // 2]
     limit = pictures.difference_limit([one.after - one.before for one in shown])
     parts = {
-        "style_hash": _digest(style),
-        "script_hash": _digest(script),
+        "style_hash": policy_source(style),
+        "script_hash": policy_source(script),
         "title": html.escape(_title(after)),
         "facts": _facts(before, after),
         "headline": _headline(found, finer=before.shape != after.shape),
@@ -116,11 +115,6 @@ def write_page(
 
 def _between(text: str, start: str, stop: str) -> str:
     return text.split(start, 1)[1].split(stop, 1)[0]
-
-
-def _digest(text: str) -> str:
-    """A source of the content security policy that allows exactly this text."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _title(after: Volume) -> str:

@@ -26,6 +26,11 @@ RESEARCH = (
 )
 
 
+def policy_source(text: str) -> str:
+    """A source of the content security policy that allows exactly this text."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
 def document(title: str, facts: Sequence[str], parts: Sequence[str], footer: str = "") -> str:
     """A whole page.
 
@@ -36,7 +41,7 @@ def document(title: str, facts: Sequence[str], parts: Sequence[str], footer: str
     template = (importlib.resources.files("clarivox") / "page.html").read_text(encoding="utf-8")
     style = template.split("<style>", 1)[1].split("</style>", 1)[0]
     content = {
-        "style_hash": "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        "style_hash": policy_source(style),
         "title": html.escape(title),
         "facts": "".join(f"<li>{html.escape(fact)}</li>" for fact in facts if fact),
         "footer": html.escape(footer),

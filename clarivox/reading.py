@@ -9,7 +9,6 @@ themselves. The page stands alone and keeps answers in the reader's browser; the
 
 from __future__ import annotations
 
-import base64
 import csv
 import hashlib
 import importlib.resources
@@ -27,6 +26,7 @@ from clarivox.errors import OptionError
 from clarivox.io import atomic
 from clarivox.matching import matched
 from clarivox.orientation import view
+from clarivox.page import policy_source
 from clarivox.scores import INPUT
 
 if TYPE_CHECKING:
@@ -153,14 +153,10 @@ def document(study: str, data: str) -> str:
     template = (importlib.resources.files("clarivox") / "reading.html").read_text(encoding="utf-8")
     style = template.split("<style>", 1)[1].split("</style>", 1)[0]
     script = template.split("<script>", 1)[1].split("</script>", 1)[0]
-    parts = {"style_hash": _digest(style), "script_hash": _digest(script), "study": study, "data": data}
+    parts = {"style_hash": policy_source(style), "script_hash": policy_source(script), "study": study, "data": data}
     for name, text in parts.items():
         template = template.replace("{{" + name + "}}", text)
     return template
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def key_text(items: Sequence[Item]) -> str:
