@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -27,6 +28,7 @@ class Page:
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self.to_browser, self.from_browser = to_browser, from_browser
         self.buffer, self.number, self.session = b"", 0, ""
+        self._loaded = ""  # the last document whose load event was heard; the empty first page has one, too
         self.complaints: list[str] = []
         self.requests: list[str] = []
 
@@ -44,22 +46,24 @@ class Page:
                 return dict(answer["result"])
 
     def open(self, url: str, width: int, height: int) -> Self:
-        """Open an address in a window of a size, and wait until it is loaded."""
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Log", "Runtime", "Network"):
-            self.ask(f"{domain}.enable")
+        """Open an address in the tab, in a window of a size, and wait until it is loaded."""
+        if not self.session:
+            target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+            self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Log", "Runtime", "Network"):
+                self.ask(f"{domain}.enable")
+            self.ask("Page.setLifecycleEventsEnabled", enabled=True)
         self.ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
-        self.ask("Page.navigate", url=url)
-        while self._next().get("method") != "Page.loadEventFired":
-            pass
+        loader = self.ask("Page.navigate", url=url)["loaderId"]
+        while self._loaded != loader:
+            self._next()
         return self
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page."""
-        result = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        """The value of an expression in the page; of a promise, what it comes to."""
+        result = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
@@ -81,6 +85,8 @@ class Page:
         message: dict[str, Any] = json.loads(line)
         if message.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"):
             self.complaints.append(json.dumps(message["params"])[:500])
+        if message.get("method") == "Page.lifecycleEvent" and message["params"]["name"] == "load":
+            self._loaded = message["params"]["loaderId"]
         if message.get("method") == "Network.requestWillBeSent":
             self.requests.append(message["params"]["request"]["url"])
         return message
@@ -88,7 +94,7 @@ class Page:
 
 @contextmanager
 def browser() -> Iterator[Page]:
-    """A page of a fresh browser; skips where there is none."""
+    """A page of a fresh browser with a profile of its own; skips where there is none."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip("no Chromium here; apt-get install chromium")
@@ -101,9 +107,14 @@ def browser() -> Iterator[Page]:
 
     # The numbers 3 and 4 may be the pipes' own, so they are moved out of the way first.
     in_read, out_write = (_high(number) for number in (in_read, out_write))
+    profile = tempfile.TemporaryDirectory(prefix="clarivox-browser-", ignore_cleanup_errors=True)
     words = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run")
     process = subprocess.Popen(
-        [program, *words], preexec_fn=connect, pass_fds=(3, 4), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program, *words, f"--user-data-dir={profile.name}"],
+        preexec_fn=connect,
+        pass_fds=(3, 4),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         yield Page(in_write, out_read)
@@ -112,6 +123,7 @@ def browser() -> Iterator[Page]:
         process.wait()
         for number in (in_read, in_write, out_read, out_write):
             os.close(number)
+        profile.cleanup()
 
 
 def _high(number: int) -> int:

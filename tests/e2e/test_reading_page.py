@@ -26,6 +26,21 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write(tmp_path_factory.mktemp("reading"), gathered.pairs)[0].as_uri()
 
 
+def opened(page: Page, address: str, width: int = 1280, height: int = 800) -> Page:
+    """The page once it has read what it kept."""
+    page.open(address, width, height)
+    for _ in range(100):
+        if not page.run("document.body.inert"):
+            return page
+        time.sleep(0.05)
+    raise AssertionError("the page did not become ready")
+
+
+def stored(page: Page) -> None:
+    """Wait until the answers are on disk: this transaction starts after the ones that write them."""
+    page.run('new Promise(done => { store.transaction("states").oncomplete = () => done(1); })')
+
+
 def pressed(page: Page, *keys: str) -> None:
     for key in keys:
         page.key(key, ord(key.upper()) if len(key) == 1 else 13)
@@ -49,7 +64,7 @@ def saved(page: Page, folder: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (320, 640)])
 def test_the_page_fits_the_screen_and_asks_nobody(address: str, width: int, height: int) -> None:
     with browser() as page:
-        page.open(address, width, height)
+        opened(page, address, width, height)
         assert page.run("document.documentElement.scrollWidth") <= width, "the page must not scroll sideways"
         assert page.run("[...document.images].every(one => one.complete && one.naturalWidth > 0)")
         assert "secret" not in page.run("document.documentElement.outerHTML")
@@ -59,14 +74,13 @@ def test_the_page_fits_the_screen_and_asks_nobody(address: str, width: int, heig
 
 def test_a_pair_is_answered_by_keys_alone_and_kept_when_the_page_is_opened_again(address: str, tmp_path: Path) -> None:
     with browser() as page:
-        page.open(address, 1280, 800)
-        page.run("localStorage.clear()")
-        page.open(address, 1280, 800)
+        opened(page, address)
         pressed(page, *"12345543", "r")
         assert chosen(page) == len(CRITERIA) * 2 + 1 and "complete" in page.run(PLACE)
         pressed(page, "Enter", "4")
         assert "Pair 2 of 3" in page.run(PLACE) and chosen(page) == 1
-        page.open(address, 1280, 800)
+        stored(page)
+        opened(page, address)
         assert "Pair 2 of 3" in page.run(PLACE) and chosen(page) == 1
         page.run("document.getElementById('back').click()")
         assert chosen(page) == len(CRITERIA) * 2 + 1
@@ -79,9 +93,7 @@ def test_a_pair_is_answered_by_keys_alone_and_kept_when_the_page_is_opened_again
 
 def test_answers_are_given_and_changed_by_hand(address: str, tmp_path: Path) -> None:
     with browser() as page:
-        page.open(address, 1280, 800)
-        page.run("localStorage.clear()")
-        page.open(address, 1280, 800)
+        opened(page, address)
         for value in (2, 5):
             page.run(f"document.querySelector('[data-field=right_Sharpness][data-value=\"{value}\"]').click()")
         page.run("document.querySelector('[data-field=preference][data-value=equal]').click()")
@@ -98,7 +110,7 @@ def test_answers_are_given_and_changed_by_hand(address: str, tmp_path: Path) -> 
 
 def test_both_images_are_zoomed_and_moved_together(address: str) -> None:
     with browser() as page:
-        page.open(address, 1280, 800)
+        opened(page, address)
         pressed(page, "+")
         shapes = page.run("[...document.querySelectorAll('figure img')].map(one => one.style.transform)")
         assert shapes[0] == shapes[1] and "scale(1.25)" in shapes[0]
@@ -108,7 +120,7 @@ def test_both_images_are_zoomed_and_moved_together(address: str) -> None:
 
 def test_the_policy_stops_a_script_that_was_slipped_in(address: str) -> None:
     with browser() as page:
-        page.open(address, 800, 600)
+        opened(page, address, 800, 600)
         page.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.caught=1\">')")
         page.run("new Promise(done => setTimeout(done, 200))")
         assert page.run("window.caught") is None
