@@ -23,6 +23,7 @@ help:            ## this list
 
 .venv/test: .venv/bare
 	$(PIP) --editable '.[test]'
+	$(PIP) --no-deps monailabel==0.8.5 # its client is a peer of the tests; its own dependencies do not install today
 	@touch $@
 
 setup: .venv/test ## a virtual environment in .venv with everything the tests need

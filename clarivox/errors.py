@@ -18,6 +18,11 @@
     │   └── DigestError            a file differs from the bundle's manifest
     ├── CapacityError              too large for this device or disk
     ├── TrainingError              a training cannot go on
+    ├── ServiceError               the server cannot, or may not, do it
+    │   ├── NotFoundError          there is no such job, image, session or file
+    │   ├── ConflictError          it does not fit the state that things are in
+    │   ├── AccessError            who asks is not known, or may not
+    │   └── BusyError              not now; ask again later
     └── CancelledError             the caller asked to stop
 
 Each error carries a `code`: a short stable name for programs and for the HTTP answer. A class has a default; the
@@ -138,6 +143,44 @@ class TrainingError(ClarivoxError):
     """A training cannot go on; what was good is kept."""
 
     code = "training_stopped"
+
+
+class ServiceError(ClarivoxError):
+    """The server cannot, or may not, do it."""
+
+    code = "service_error"
+
+
+class NotFoundError(ServiceError):
+    """There is no such job, image, session or file."""
+
+    code = "no_such_thing"
+
+
+class ConflictError(ServiceError):
+    """It does not fit the state that things are in."""
+
+    code = "conflict"
+
+
+class AccessError(ServiceError):
+    """Who asks is not known, or may not."""
+
+    code = "no_access"
+
+
+class BusyError(ServiceError):
+    """Not now; ask again later.
+
+    Attributes:
+        retry_after_s: when to ask again.
+    """
+
+    code = "busy"
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after_s: float = 5.0) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
 
 
 class CancelledError(ClarivoxError):

@@ -29,6 +29,7 @@ EXIT_CODES: dict[int, str] = {
     5: "too large for this device or disk",
     6: "the result cannot be written there",
     7: "a training stopped; its last good weights are kept",
+    8: "the server refused, or cannot be reached",
     130: "cancelled",
 }
 """What a program can rely on; the same table stands in docs/cli.md."""
@@ -36,6 +37,7 @@ EXIT_CODES: dict[int, str] = {
 _BY_CLASS: tuple[tuple[type[errors.ClarivoxError], int], ...] = (
     (errors.CancelledError, 130),
     (errors.TrainingError, 7),
+    (errors.ServiceError, 8),
     (errors.OutputError, 6),
     (errors.CapacityError, 5),
     (errors.BundleError, 4),

