@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the routes ask for: the parts of the server, and who calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Request
+
+from clarivox.bundle import BundleInfo, catalogue
+from clarivox.errors import NotFoundError
+from clarivox.server.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Catalogue:
+    """The bundles that can be asked for, by name; read at the start, and again on `refresh`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._by_name: Mapping[str, BundleInfo] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look into the folders of bundles again, as after a training."""
+        self._by_name = {info.name: info for info in catalogue(self._settings.bundle_dirs)}
+
+    def find(self, name: str) -> BundleInfo:
+        """A bundle by its name; a path names none, so that no request reaches outside the folders.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if name not in self._by_name:
+            raise NotFoundError(f"there is no bundle {name[:80]!r}; GET /v1/bundles lists them", code="no_such_bundle")
+        return self._by_name[name]
+
+    def all(self) -> list[BundleInfo]:
+        """Every bundle, by name."""
+        return list(self._by_name.values())
+
+
+@dataclass
+class Services:
+    """The parts of a running server."""
+
+    settings: Settings
+    catalogue: Catalogue
+    ledger: Any = None
+    blobs: Any = None
+    audit: Any = None
+    draining: threading.Event = field(default_factory=threading.Event)
+    """Set when the server stops: new work is refused, waiting requests return."""
+
+
+def services(request: Request) -> Services:
+    """The parts of the server that a request runs in."""
+    found: Services = request.app.state.services
+    return found
+
+
+Parts = Annotated[Services, Depends(services)]
+"""A parameter of a route: `def route(parts: Parts)`."""
+
+
+def require(scope: str) -> Callable[..., Any]:
+    """The dependency that lets in who has a scope, and gives the Caller: that of auth.py, once there is one."""
+    if find_spec("clarivox.server.auth"):
+        found: Callable[..., Any] = import_module("clarivox.server.auth").require(scope)
+        return found
+    return lambda: Caller("local", frozenset({"read", "infer", "admin"}), "local")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks."""
+
+    owner: str
+    scopes: frozenset[str]
+    name_hash: str

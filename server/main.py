@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The application: its routes, and what starts and ends with it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from types import FrameType
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+
+from clarivox import __version__
+from clarivox.server import problems
+from clarivox.server.deps import Catalogue, Services
+from clarivox.server.settings import Settings
+
+
+def routers(settings: Settings) -> Iterator[APIRouter]:
+    """The routers that the settings ask for; each module has one named `router`.
+
+    A line per module; owners add theirs here.
+    """
+    modules = [
+        "clarivox.server.routes.health",
+    ]
+    if settings.monai_label:
+        modules += []
+    if settings.dicom_web:
+        modules += []
+    for module in modules:
+        yield import_module(module).router
+
+
+def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
+    """The application for some settings.
+
+    Args:
+        settings: how the server is set up.
+        workers: start the supervisor of the workers with it; tests of routes do without.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = FastAPI(
+        title="clarivox",
+        version=__version__,
+        summary="Medical image enhancement: the geometry kept, every change shown.",
+        lifespan=lifespan,
+        max_body_size=settings.body_bytes,
+        separate_input_output_schemas=False,
+    )
+    app.state.services = Services(settings, Catalogue(settings))
+    problems.install(app)
+    for router in routers(settings):
+        app.include_router(router)
+    return app
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but what waits on the server returns as soon as it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, parts: Services) -> None:
+        super().__init__(config)
+        self._parts = parts
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains; a second one ends what is left at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._parts.draining.set()
+
+
+def listening(settings: Settings) -> socket.socket:
+    """A socket that listens as the settings say; port 0 takes a free one.
+
+    Raises:
+        OSError: the port is taken, or the address is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((settings.host, settings.port))
+    sock.listen(2048)
+    return sock
+
+
+def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None, workers: bool = True) -> None:
+    """Serve until SIGTERM or SIGINT; running jobs end or go back to the queue before it returns.
+
+    Args:
+        settings: how the server is set up.
+        ready: called with the address before the first request is taken.
+        workers: start the supervisor of the workers with it.
+
+    Raises:
+        OSError: the port is taken, or the address is not of this machine.
+    """
+    sock = listening(settings)
+    scheme = "https" if settings.tls_certificate else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    app = create_app(settings, workers=workers)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        timeout_keep_alive=65,
+        timeout_graceful_shutdown=10,
+    )
+    ready(f"{scheme}://{host}:{sock.getsockname()[1]}")
+    Server(config, app.state.services).run(sockets=[sock])
