@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
@@ -68,20 +65,3 @@ def services(request: Request) -> Services:
 
 Parts = Annotated[Services, Depends(services)]
 """A parameter of a route: `def route(parts: Parts)`."""
-
-
-def require(scope: str) -> Callable[..., Any]:
-    """The dependency that lets in who has a scope, and gives the Caller: that of auth.py, once there is one."""
-    if find_spec("clarivox.server.auth"):
-        found: Callable[..., Any] = import_module("clarivox.server.auth").require(scope)
-        return found
-    return lambda: Caller("local", frozenset({"read", "infer", "admin"}), "local")
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks."""
-
-    owner: str
-    scopes: frozenset[str]
-    name_hash: str

@@ -14,7 +14,9 @@ from fastapi import APIRouter, FastAPI
 
 from clarivox import __version__
 from clarivox.server import problems
+from clarivox.server.auth import Auth, KeyRow, check_start, tls_options
 from clarivox.server.deps import Catalogue, Services
+from clarivox.server.gate import Gate
 from clarivox.server.settings import Settings
 
 
@@ -32,6 +34,17 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
         modules += []
     for module in modules:
         yield import_module(module).router
+
+
+class NoKeys:
+    """Knows no key; stands in until the table of keys is there."""
+
+    def find(self, key_id: str) -> KeyRow | None:
+        """None."""
+        return None
+
+    def used(self, key_id: str) -> None:
+        """Nothing."""
 
 
 def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
@@ -55,6 +68,8 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.services = Services(settings, Catalogue(settings))
+    app.state.auth = Auth(settings, NoKeys())
+    app.add_middleware(Gate, auth=app.state.auth)
     problems.install(app)
     for router in routers(settings):
         app.include_router(router)
@@ -98,19 +113,22 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
         workers: start the supervisor of the workers with it.
 
     Raises:
+        OptionError: the set-up would let anybody in by mistake.
         OSError: the port is taken, or the address is not of this machine.
     """
+    check_start(settings)
     sock = listening(settings)
     scheme = "https" if settings.tls_certificate else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     app = create_app(settings, workers=workers)
+    tls = tls_options(settings)
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
+        ssl_certfile=tls.get("ssl_certfile"),
+        ssl_keyfile=tls.get("ssl_keyfile"),
         timeout_keep_alive=65,
         timeout_graceful_shutdown=10,
     )

@@ -52,7 +52,7 @@ def problem_of(error: ClarivoxError, headers: dict[str, str] | None = None, **mo
         given["Connection"] = "close"  # the rest of the body is not wanted
     return Problem(
         HTTPStatus(status).phrase,
-        type_=f"urn:clarivox:error:{error.code}",
+        type_=f"urn:clarivox:{error.code}",
         detail=str(error),
         status=status,
         headers=given,
