@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What differs between SQLite and PostgreSQL: how a transaction begins, what time it is, which row is locked."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from clarivox.errors import BusyError, CapacityError, ClarivoxError, OptionError, ServiceError
+
+WAL_FROM = (3, 51, 3)
+"""Before it, two connections that write and checkpoint at one instant could damage the file (sqlite.org/wal.html)."""
+BUSY_MS = 30_000
+ADMISSION, EVENTS = 0x636C61726901, 0x636C61726902
+"""Advisory locks of PostgreSQL: one submits or deletes files; one writes, or reads all, events."""
+
+
+class Database:
+    """Transactions on either database; errors of the driver become ours.
+
+    >>> database = Database("sqlite://")
+    >>> with database.read() as connection:
+    ...     connection.scalar(text("SELECT 1"))
+    1
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            url: as SQLAlchemy has it, of SQLite or PostgreSQL.
+            clock: gives the time; by default the machine's for SQLite, the database's own for PostgreSQL.
+
+        Raises:
+            OptionError: the address is of another database.
+        """
+        self.engine = _engine(url)
+        self.sqlite = self.engine.dialect.name == "sqlite"
+        self._clock = clock or (time.time if self.sqlite else None)
+        self._writing = self.engine.execution_options(immediate=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, and sees one state of things.
+
+        Raises:
+            BusyError: the database does not answer.
+        """
+        with _plain_errors(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, *, alone: bool = False) -> Iterator[Connection]:
+        """A transaction that may write; it ends with the block, whole or not at all.
+
+        Args:
+            alone: no other such transaction runs beside it. On SQLite no two writers ever do.
+
+        Raises:
+            BusyError: the database does not answer.
+            CapacityError: the disk is full.
+        """
+        with _plain_errors(), self._writing.begin() as connection:
+            if alone and not self.sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADMISSION})
+            yield connection
+
+    def now(self, connection: Connection) -> float:
+        """Seconds since 1970, the same for all machines that work on this database."""
+        if self._clock is not None:
+            return self._clock()
+        return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")))
+
+    def events_begin(self, connection: Connection) -> None:
+        """Before the first event of a transaction: who reads all events waits for its end, so as to miss none."""
+        if not self.sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": EVENTS})
+
+    def events_settle(self, connection: Connection) -> None:
+        """Before all events are read: wait for those whose number is given and whose row is not yet to be seen."""
+        if not self.sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": EVENTS})
+
+    def upsert(self, connection: Connection, table: Table, keys: Sequence[str], values: Mapping[str, Any]) -> None:
+        """Insert a row, or set its values where one with these keys is there."""
+        insert = (sqlite.insert if self.sqlite else postgresql.insert)(table).values(**values)
+        rest = {name: value for name, value in values.items() if name not in keys}
+        if rest:
+            connection.execute(insert.on_conflict_do_update(index_elements=list(keys), set_=rest))
+        else:
+            connection.execute(insert.on_conflict_do_nothing(index_elements=list(keys)))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def journal_mode(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> str:
+    """How SQLite keeps what it may have to undo.
+
+    A rollback journal is truncated rather than deleted: with synchronous FULL the end of a transaction is then on disk,
+    where the deletion of a file is not (that would need synchronous EXTRA, and one more fsync).
+
+    >>> journal_mode((3, 40, 1)), journal_mode((3, 51, 3))
+    ('TRUNCATE', 'WAL')
+    """
+    return "WAL" if version >= WAL_FROM else "TRUNCATE"
+
+
+def _engine(url: str) -> Engine:
+    address = make_url(url)
+    kind = address.get_backend_name()
+    if kind == "postgresql":
+        if address.drivername == "postgresql":
+            address = address.set(drivername="postgresql+psycopg")
+        return create_engine(address, hide_parameters=True, pool_pre_ping=True, pool_size=8, max_overflow=32)
+    if kind != "sqlite":
+        raise OptionError(f"the ledger is kept in sqlite or postgresql; found {kind}", code="unknown_database")
+    pool: dict[str, Any] = {} if address.database in (None, "", ":memory:") else {"pool_size": 8, "max_overflow": 32}
+    engine = create_engine(address, hide_parameters=True, connect_args={"check_same_thread": False}, **pool)
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver would begin transactions in its own way, late and without asking for the lock.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    connection.execute(f"PRAGMA journal_mode={journal_mode()}")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads before it writes would fail, not wait, where another wrote in between.
+    immediate = connection.get_execution_options().get("immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except (exc.OperationalError, exc.DatabaseError, exc.TimeoutError) as error:
+        plain = _plain(error)
+        if plain is None:
+            raise
+        raise plain from error
+
+
+def _plain(error: Exception) -> ClarivoxError | None:
+    said = str(getattr(error, "orig", error)).lower()
+    if "is full" in said or "no space left" in said or getattr(error.__dict__.get("orig"), "sqlstate", "") == "53100":
+        return CapacityError("the disk of the ledger is full; free disk space", code="disk_full")
+    if "malformed" in said or "not a database" in said:
+        return ServiceError("the ledger is damaged; stop the server and restore a backup", code="ledger_damaged")
+    if isinstance(error, exc.OperationalError | exc.TimeoutError):
+        return BusyError("the ledger's database does not answer; ask again", code="database_away")
+    return None

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the ledger, the same on SQLite and PostgreSQL. Times are seconds since 1970."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+metadata = MetaData()
+
+
+class Document(TypeDecorator[Any]):
+    """JSON kept as text, so that both databases give back what went in; no query looks inside."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """As text; a number that is none becomes null, for JSON has no word for it."""
+        return None if value is None else json.dumps(finite(value), separators=(",", ":"), allow_nan=False)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """As it went in, tuples as lists."""
+        return None if value is None else json.loads(value)
+
+
+def finite(value: Any) -> Any:
+    """The value with null for every number that is not finite.
+
+    >>> finite({"snr": float("inf"), "rows": (1, 2.5)})
+    {'snr': None, 'rows': [1, 2.5]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return value
+
+
+IDENTIFIER = String(36).with_variant(String(36, collation="C"), "postgresql")
+"""Compared byte by byte, so that the order of identifiers is the order of time."""
+COUNTER = BigInteger().with_variant(Integer(), "sqlite")
+QUEUED, RUNNING = text("state = 'queued'"), text("state = 'running'")
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("bundle", String(255), nullable=False),
+    Column("bundle_version", String(64), nullable=False),
+    Column("params", Document, nullable=False),
+    Column("inputs", Document, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("tags", Document, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("not_before", Double, nullable=False),
+    Column("deadline", Double),
+    Column("started", Double),
+    Column("finished", Double),
+    Column("attempt", Integer, nullable=False),
+    Column("uncounted", Integer, nullable=False, server_default="0"),  # attempts that a drain took back
+    Column("max_attempts", Integer, nullable=False),
+    Column("crash_count", Integer, nullable=False),
+    Column("worker_id", String(255)),
+    Column("lease_until", Double),
+    Column("lease_s", Double),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("stage", String(64), nullable=False),
+    Column("done", Double, nullable=False),
+    Column("eta_s", Double),
+    Column("progress_at", Double),
+    Column("error", Document),
+    Column("results", Document, nullable=False),
+    Column("notes", Document, nullable=False),
+    Column("degradations", Document, nullable=False),
+    Column("metrics", Document, nullable=False),
+    Column("parent_id", IDENTIFIER),
+    Column("idem_key", String(255)),
+    Column("request_hash", String(64)),
+    Column("trace", String(255)),
+    Column("expires_at", Double),
+    Column("seq", COUNTER, nullable=False),
+    Index("job_ready", text("priority DESC"), "created", "id", sqlite_where=QUEUED, postgresql_where=QUEUED),
+    Index("job_lease", "lease_until", sqlite_where=RUNNING, postgresql_where=RUNNING),
+    Index("job_idempotency", "owner", "idem_key", unique=True),
+    Index("job_owner", "owner", "id"),
+    Index("job_state", "state"),
+    Index("job_parent", "parent_id"),
+    Index("job_expires", "expires_at"),
+)
+
+job_event = Table(
+    "job_event",
+    metadata,
+    Column("seq", COUNTER, primary_key=True, autoincrement=True),
+    Column("job_id", IDENTIFIER, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("data", Document, nullable=False),
+    Index("job_event_job", "job_id", "seq"),
+    Index("job_event_at", "at"),
+    sqlite_autoincrement=True,  # a number that was seen is never given again, though its row be deleted
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", String(255), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", String(64), nullable=False),
+    Column("device_name", String(255), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("started", Double, nullable=False),
+    Column("heartbeat", Double, nullable=False),
+    Column("loaded", Document, nullable=False),
+    Column("job_id", IDENTIFIER),
+    Column("memory", Document, nullable=False),
+)
+
+profile = Table(
+    "profile",
+    metadata,
+    Column("bundle", String(255), nullable=False),
+    Column("device", String(255), nullable=False),
+    Column("s_per_megavoxel", Double, nullable=False),
+    Column("load_s", Double, nullable=False),
+    Column("peak_bytes", BigInteger, nullable=False),
+    Column("runs", Integer, nullable=False),
+    PrimaryKeyConstraint("bundle", "device"),
+)
+
+blob_use = Table(
+    "blob_use",
+    metadata,
+    Column("sha256", String(64), nullable=False),
+    Column("user", String(255), nullable=False),  # job:ID, image:ID, label:ID/TAG, session:ID
+    Column("role", String(32), nullable=False),
+    PrimaryKeyConstraint("sha256", "user", "role"),
+    Index("blob_use_user", "user"),
+)
+
+blob_loose = Table(  # files that lost their last user and are to be deleted
+    "blob_loose",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("since", Double, nullable=False),
+)
+
+# safety: keys of the API
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("scopes", Document, nullable=False),
+    Column("label", String(255), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("last_used", Double),
+    Column("revoked", Double),
+)
+
+# monailabel: image, label, session
+
+# dicomweb: dicom_instance
