@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 
 from clarivox.errors import AccessError, BusyError, ClarivoxError
 from clarivox.server.auth import OPEN, Auth, credential_of
+from clarivox.server.statuses import described
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -25,7 +26,6 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 """Headers by which a proxy says that it asks for somebody else."""
-STATUS = {"no_credentials": 401, "bad_credentials": 401}
 
 
 class Gate:
@@ -106,18 +106,14 @@ def is_here(host: str) -> bool:
 
 async def refuse(send: Callable[[Message], Awaitable[None]], error: ClarivoxError) -> None:
     """Answer a request that goes no further."""
-    status = 503 if isinstance(error, BusyError) else STATUS.get(error.code, 403)
-    title = {401: "Unauthorized", 403: "Forbidden", 503: "Service Unavailable"}[status]
-    body = json.dumps(
-        {"type": f"urn:clarivox:{error.code}", "title": title, "status": status, "detail": str(error)}
-        | {"code": error.code}
-    ).encode()
+    said = described(error)
+    body = json.dumps({"type": f"urn:clarivox:{error.code}", **said}).encode()
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
+    if said["status"] == 401:
         wrong = b', error="invalid_token"' if error.code == "bad_credentials" else b""
         headers.append((b"www-authenticate", b'Bearer realm="clarivox"' + wrong))
     if isinstance(error, BusyError):
-        headers.append((b"retry-after", str(int(error.retry_after_s)).encode()))
-    headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+        headers.append((b"retry-after", str(round(error.retry_after_s)).encode()))
+    headers.append((b"connection", b"close"))  # the body, if there is one, is not wanted
+    await send({"type": "http.response.start", "status": said["status"], "headers": headers})
     await send({"type": "http.response.body", "body": body})

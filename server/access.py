@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line of log and one record of audit for each request, instead of uvicorn's access log.
+
+That one writes the address with its query, and clients put names of images and of patients into both.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from clarivox.errors import CapacityError
+from clarivox.server.audit import Audit, Entry
+from clarivox.server.audit_events import event_of
+from clarivox.server.auth import OPEN
+from clarivox.server.gate import App, Message, refuse
+from clarivox.server.logs import log
+
+IDS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64}")
+"""Ids of jobs and blobs: ours, so that they are written as they are."""
+BUNDLES = ("bundle", "model")
+"""Parts of a path that name a bundle; written as they are where there is such a bundle."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+THEIRS = ("image", "id", "label", "session_id", "StudyInstanceUID", "SeriesInstanceUID", "PatientID")
+"""Parts of a query that name an object in a client's words."""
+SILENT = frozenset({*OPEN, "/metrics"})
+"""Paths without data: they are neither audited nor, when all went well, logged."""
+
+
+class Access:
+    """An ASGI layer, the outermost but for errors: sees every request, those that the gate sends away too."""
+
+    def __init__(self, app: App, audit: Audit | None) -> None:
+        self.app = app
+        self.audit = audit
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.monotonic()
+        status, withheld = 0, False
+
+        async def watched(message: Message) -> None:
+            nonlocal status, withheld
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                try:
+                    self._record(scope, message)
+                except CapacityError as error:
+                    withheld = True
+                    await refuse(send, error)
+            if not withheld:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            self._say(scope, status, time.monotonic() - began)
+
+    def _record(self, scope: Message, message: Message) -> None:
+        """Write the audit before the answer begins: nobody gets what was not written down."""
+        route = pattern(scope)
+        refused = message["status"] in (401, 403)
+        if self.audit is None or ((not route or scope["path"] in SILENT) and not refused):
+            return
+        caller = scope.get("state", {}).get("caller")
+        client = scope.get("client")
+        self.audit.record(
+            Entry(
+                at=time.time(),
+                event=event_of(scope["method"], route, message["status"]),
+                actor=caller.owner if caller else "unknown",
+                source=client[0] if client else "",
+                method=scope["method"] if scope["method"] in METHODS else "",
+                route=route,
+                object=self._object(scope, message),
+                status=message["status"],
+            )
+        )
+
+    def _object(self, scope: Message, message: Message) -> str:
+        """What was acted on: a name of ours, or a keyed digest of a client's."""
+        given: dict[str, Any] = scope.get("path_params", {})
+        for name in BUNDLES if message["status"] < 400 else ():
+            if name in given:
+                return str(given[name])
+        if given:
+            return self._named("/".join(str(value) for value in given.values()))
+        if message["status"] in (201, 202):
+            for header, value in message.get("headers", ()):
+                if header.lower() == b"location":
+                    return self._named(value.decode("latin-1").rstrip("/").rsplit("/", 1)[-1])
+        query = parse_qsl(scope.get("query_string", b"").decode("latin-1"))
+        found = next((value for key, value in query if key in THEIRS), "")
+        return self._named(found) if found else ""
+
+    def _named(self, text: str) -> str:
+        assert self.audit is not None
+        return text if IDS.fullmatch(text) else self.audit.secret.name(text)
+
+    def _say(self, scope: Message, status: int, took_s: float) -> None:
+        quiet = scope["path"] in SILENT and status < 400
+        caller = scope.get("state", {}).get("caller")
+        job = str(scope.get("path_params", {}).get("job_id", ""))
+        more = {"job": job} if IDS.fullmatch(job) else {}
+        (log.debug if quiet else log.info)(
+            "request",
+            method=scope["method"] if scope["method"] in METHODS else "",
+            route=pattern(scope),
+            status=status,
+            ms=round(took_s * 1000, 1),
+            caller=caller.owner if caller else "",
+            **more,
+        )
+
+
+def pattern(scope: Message) -> str:
+    """The pattern of the route that a request found, empty where it found none."""
+    return str(getattr(scope.get("route"), "path", ""))
