@@ -7,14 +7,18 @@ The command line, the server, the Python API and `python -m monai.bundle run` al
 from __future__ import annotations
 
 import math
+import sys
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from clarivox import bundle as bundles
 from clarivox.bundle import Bundle, BundleInfo
 from clarivox.errors import CapacityError, GeometryError, ModalityError, OptionError
+from clarivox.io import read
 from clarivox.progress import Meter, Progress
 from clarivox.volume import Axis, Channels, Fault, Provenance, Volume
 
@@ -22,7 +26,7 @@ INVENTS = "{} may invent texture: fine detail in the result need not be in the s
 
 
 def enhance(
-    volume: Volume,
+    volume: Volume | str | Path,
     bundle: Bundle | str | Path,
     *,
     device: str = "auto",
@@ -36,7 +40,7 @@ def enhance(
     """Enhance a volume with a bundle.
 
     Args:
-        volume: what to enhance; never changed.
+        volume: what to enhance, or the file, folder or zip that holds it alone; never changed.
         bundle: a loaded bundle, or the name or folder of one.
         device: auto, cpu, cuda, cuda:N or mps.
         engine: torch or openvino, on the CPU; a network that OpenVINO cannot run is run by torch, with a note.
@@ -50,6 +54,7 @@ def enhance(
         A new volume in the source's dtype, on the grid that the bundle declares, with its `provenance`.
 
     Raises:
+        InputError: there is not one volume to read at the path.
         ModalityError: the bundle does not declare this kind of image.
         GeometryError: the slices do not lie as the bundle needs them.
         OptionError: `strength`, `device` or `engine` is out of range, or OpenVINO is not installed.
@@ -71,6 +76,7 @@ def enhance(
     loaded = bundle if isinstance(bundle, Bundle) else bundles.load(bundle)
     info = loaded.info
     check_request(info, strength, device, engine)
+    volume = volume if isinstance(volume, Volume) else read(volume, allow_uneven=allow_uneven, progress=progress)
     places = fallbacks(chosen(place_for(engine, device)))
     notes = check_kind(volume, loaded, force) + check_slices(volume, loaded, allow_uneven)
     prepared = loaded.prepare(volume)
@@ -196,3 +202,13 @@ def check_slices(volume: Volume, bundle: Bundle, allow_uneven: bool) -> tuple[st
         return (message,)
     step = "use a 2D bundle" if not flat else "allow uneven slices (--allow-uneven) to treat each by itself"
     raise GeometryError(f"bundle {info.name} needs evenly spaced slices; {message}; {step}", code=str(fault))
+
+
+class _Callable(ModuleType):
+    """Lets `clarivox.enhance(...)` be the function, where `clarivox.enhance` is this module."""
+
+    def __call__(self, *args: Any, **options: Any) -> Volume:
+        return enhance(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

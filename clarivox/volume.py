@@ -227,6 +227,12 @@ class Volume:
         mask: NDArray[np.bool_] = (stored >= limits[:, 0]) & (stored <= limits[:, 1])
         return mask
 
+    def _repr_html_(self) -> str:
+        """Pictures, where a notebook shows the volume."""
+        from clarivox.shown import html
+
+        return html(self)
+
     def replace(self, **changes: Any) -> Volume:
         """A copy with some attributes changed; arrays that are not named are shared."""
         return replace(self, **changes)

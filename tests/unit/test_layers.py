@@ -28,7 +28,7 @@ ONLY_IN = {
 
 MAY_USE = {
     "clarivox.errors": (),
-    "clarivox.volume": ("numpy", "clarivox.errors"),
+    "clarivox.volume": ("numpy", "clarivox.errors", "clarivox.shown"),  # shown only when a notebook asks
     "clarivox.transforms": ("torch", "numpy", "monai", "clarivox.errors", "clarivox.transforms"),
     "clarivox.networks": ("torch", "numpy", "monai", "clarivox.errors", "clarivox.networks", "clarivox.transforms"),
 }
