@@ -11,6 +11,8 @@ from fastapi import Depends, Request
 
 from clarivox.bundle import BundleInfo, catalogue
 from clarivox.errors import NotFoundError
+from clarivox.server.blobs import Blobs
+from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ class Services:
 
     settings: Settings
     catalogue: Catalogue
-    ledger: Any = None
-    blobs: Any = None
+    ledger: Ledger
+    blobs: Blobs
     audit: Any = None
     draining: threading.Event = field(default_factory=threading.Event)
     """Set when the server stops: new work is refused, waiting requests return."""

@@ -11,12 +11,16 @@ from types import FrameType
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from starlette.concurrency import run_in_threadpool
 
 from clarivox import __version__
 from clarivox.server import problems
 from clarivox.server.auth import Auth, KeyRow, check_start, tls_options
+from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Catalogue, Services
 from clarivox.server.gate import Gate
+from clarivox.server.keeper import LEFT_S, Keeper
+from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
 
 
@@ -34,6 +38,14 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
         modules += []
     for module in modules:
         yield import_module(module).router
+
+
+def start(parts: Services) -> None:
+    """Open the ledger, bring it up to date, and clear away what a crash left behind."""
+    parts.ledger.open()
+    parts.ledger.reap()
+    parts.blobs.sweep(LEFT_S)
+    parts.blobs.restore_reserve()
 
 
 class NoKeys:
@@ -57,8 +69,19 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        await run_in_threadpool(start, parts)
+        keeper = Keeper(parts.ledger, parts.blobs)
+        keeper.start()
+        try:
+            yield
+        finally:
+            parts.draining.set()
+            await run_in_threadpool(keeper.stop)
+            parts.ledger.close()
 
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ledger = Ledger(settings.ledger_url, settings=settings)
+    parts = Services(settings, Catalogue(settings), ledger, Blobs(settings.data_dir, settings))
     app = FastAPI(
         title="clarivox",
         version=__version__,
@@ -67,7 +90,7 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         max_body_size=settings.body_bytes,
         separate_input_output_schemas=False,
     )
-    app.state.services = Services(settings, Catalogue(settings))
+    app.state.services = parts
     app.state.auth = Auth(settings, NoKeys())
     app.add_middleware(Gate, auth=app.state.auth)
     problems.install(app)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server does by the clock: silent workers lose their jobs, old files go, disk is set aside."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from clarivox.errors import ClarivoxError
+from clarivox.server.blobs import Blobs
+from clarivox.server.ledger import Ledger
+from clarivox.server.retention import collect
+
+REAP_S = 1.0
+PURGE_S = 60.0
+LEFT_S = 86_400.0
+"""How long the rest of a broken upload waits to be gone on with."""
+
+log = logging.getLogger("clarivox.server.keeper")
+
+
+class Keeper:
+    """A thread that reaps, purges and sweeps until it is told to stop."""
+
+    def __init__(self, ledger: Ledger, blobs: Blobs) -> None:
+        self._ledger, self._blobs = ledger, blobs
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after what it is doing."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        purged = 0.0
+        while not self._stop.wait(REAP_S):
+            try:
+                self._ledger.reap()
+                if time.monotonic() - purged >= PURGE_S:
+                    purged = time.monotonic()
+                    self.tidy()
+            except (ClarivoxError, OSError) as error:
+                code = error.code if isinstance(error, ClarivoxError) else "os_error"
+                log.warning("keeping house failed: %s", code)
+
+    def tidy(self) -> None:
+        """Purge, delete what nothing uses, and set disk aside again, or give it up where jobs need it."""
+        self._ledger.purge()
+        collect(self._ledger.database, self._blobs)
+        self._blobs.sweep(LEFT_S)
+        if self._blobs.free() < self._blobs.settings.disk_reserve_bytes:
+            self._blobs.give_up_reserve()
+        else:
+            self._blobs.restore_reserve()
