@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from struct import unpack
 
 from clarivox.errors import DecodeError, TruncatedError
@@ -16,7 +17,7 @@ ITEM, SEQUENCE_END = 0xE000FFFE, 0xE0DDFFFE
 """Tags as one little-endian number."""
 
 
-def frame_spans(descriptor: int, offset: int, size: int, frames: int) -> list[list[Span]]:
+def frame_spans(descriptor: int, offset: int, size: int, frames: int, extended: Sequence[int] = ()) -> list[list[Span]]:
     """The fragments of each frame.
 
     Args:
@@ -24,6 +25,7 @@ def frame_spans(descriptor: int, offset: int, size: int, frames: int) -> list[li
         offset: where the value of Pixel Data begins: the item of the offset table.
         size: bytes of the file.
         frames: how many frames the header claims.
+        extended: the Extended Offset Table, where the header has one.
 
     Raises:
         DecodeError: fragments that cannot be told apart into that many frames.
@@ -41,7 +43,8 @@ def frame_spans(descriptor: int, offset: int, size: int, frames: int) -> list[li
         )
     if frames == 1:
         return [spans]
-    grouped = _by_table(descriptor, table, spans) or _by_marker(descriptor, spans)
+    starts = set(extended) or _basic_table(descriptor, table)
+    grouped = _by_table(starts, spans) or _by_marker(descriptor, spans)
     if len(grouped) != frames:
         raise DecodeError(
             f"the fragments make {len(grouped)} frames where the header claims {frames}", code="frames_unclear"
@@ -69,12 +72,15 @@ def _fragments(descriptor: int, offset: int, size: int) -> list[Span]:
     return found
 
 
-def _by_table(descriptor: int, table: Span, spans: list[Span]) -> list[list[Span]]:
-    """Frames by the basic offset table; empty where there is none."""
+def _basic_table(descriptor: int, table: Span) -> set[int]:
     count = table[1] // 4
-    if not count:
+    return set(unpack(f"<{count}L", os.pread(descriptor, 4 * count, table[0])))
+
+
+def _by_table(starts: set[int], spans: list[Span]) -> list[list[Span]]:
+    """Frames by an offset table; empty where there is none."""
+    if not starts:
         return []
-    starts = set(unpack(f"<{count}L", os.pread(descriptor, 4 * count, table[0])))
     grouped: list[list[Span]] = []
     for span in spans:
         if span[0] - spans[0][0] in starts or not grouped:

@@ -90,8 +90,13 @@ def starts_like_dicom(data: bytes) -> bool:
     return data[4:6] in VRS or (order == "little" and int.from_bytes(data[4:8], order) <= 256)
 
 
-def read_header(path: Path, limits: Limits) -> Header:
+def read_header(path: Path, limits: Limits, part: tuple[int, int] | None = None) -> Header:
     """The header of one file.
+
+    Args:
+        path: the file, or an archive that holds it uncompressed.
+        limits: ceilings on its size, its header, and how deep that nests.
+        part: in an archive, where the DICOM file begins and how many bytes it has; offsets count from there.
 
     Raises:
         FormatError: not DICOM (code not_dicom), or sequences too deep (sequence_too_deep).
@@ -100,19 +105,20 @@ def read_header(path: Path, limits: Limits) -> Header:
     """
     try:
         with path.open("rb") as file:
-            return _read(path, file, limits)
+            start, size = part or (0, path.stat().st_size)
+            file.seek(start)
+            return _read(path, file, size, limits)
     except OSError as error:
         raise FormatError("the file cannot be opened", code="not_readable") from error
 
 
-def _read(path: Path, file: BinaryIO, limits: Limits) -> Header:
-    size = path.stat().st_size
+def _read(path: Path, file: BinaryIO, size: int, limits: Limits) -> Header:
     if size > limits.file_bytes:
         raise LimitError(f"the file has {size} bytes; at most {limits.file_bytes} are read", code="file_too_large")
     wanted = FIRST_READ
     data = b""
     while True:
-        data += file.read(wanted - len(data))
+        data += file.read(min(wanted, size) - len(data))
         header = _parse(path, data, size, limits, complete=len(data) >= size)
         if header is not None:
             return header
