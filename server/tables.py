@@ -185,6 +185,39 @@ api_key = Table(
     Column("revoked", Double),
 )
 
-# monailabel: image, label, session
+# monailabel: the datastore and sessions; names and words of clients are sealed
+image = Table(
+    "image",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    Column("mark", String(64), nullable=False, unique=True),  # keyed digest of the name
+    Column("sealed", Text, nullable=False),
+    Column("file", Document),  # none until its job has ended
+    Column("created", Double, nullable=False),
+    Column("parent_id", IDENTIFIER),
+    Column("job_id", IDENTIFIER, unique=True),
+    Column("bundle", String(255), nullable=False),
+)
+
+label = Table(
+    "label",
+    metadata,
+    Column("image_id", IDENTIFIER, nullable=False),
+    Column("tag", String(64), nullable=False),
+    Column("file", Document, nullable=False),
+    Column("sealed", Text, nullable=False),
+    PrimaryKeyConstraint("image_id", "tag"),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("files", Document, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("accessed", Double, nullable=False),
+    Column("expiry_s", Integer, nullable=False),
+)
 
 # dicomweb: dicom_instance
