@@ -102,7 +102,6 @@ class Audit:
         self._dirty = threading.Event()
         self._ended = threading.Event()
         self._syncer = threading.Thread(target=self._sync, args=(sync_s,), name="audit", daemon=True)
-        self._syncer.start()
 
     def record(self, entry: Entry) -> None:
         """Append one record.
@@ -112,6 +111,8 @@ class Audit:
         """
         try:
             with self._lock:
+                if not self._syncer.is_alive() and not self._ended.is_set():
+                    self._syncer.start()
                 self._open()
                 fcntl.flock(self._file, fcntl.LOCK_EX)
                 try:
@@ -130,9 +131,12 @@ class Audit:
         """Sync and end."""
         self._ended.set()
         self._dirty.set()
-        self._syncer.join()
+        if self._syncer.is_alive():
+            self._syncer.join()
         with self._lock:
             if self._file >= 0:
+                with contextlib.suppress(OSError):
+                    os.fsync(self._file)
                 os.close(self._file)
                 self._file = -1
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
 from clarivox.bundle import BundleInfo, catalogue
 from clarivox.errors import NotFoundError
+from clarivox.server.audit import Audit
 from clarivox.server.blobs import Blobs
 from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
@@ -54,7 +55,7 @@ class Services:
     catalogue: Catalogue
     ledger: Ledger
     blobs: Blobs
-    audit: Any = None
+    audit: Audit
     draining: threading.Event = field(default_factory=threading.Event)
     """Set when the server stops: new work is refused, waiting requests return."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from types import FrameType
 
@@ -14,13 +14,16 @@ from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from clarivox import __version__
-from clarivox.server import problems
-from clarivox.server.auth import Auth, KeyRow, check_start, tls_options
+from clarivox.errors import CapacityError
+from clarivox.server import logs, problems
+from clarivox.server.audit import Audit
+from clarivox.server.auth import check_start, tls_options
 from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Catalogue, Services
-from clarivox.server.gate import Gate
 from clarivox.server.keeper import LEFT_S, Keeper
+from clarivox.server.keys import Keys
 from clarivox.server.ledger import Ledger
+from clarivox.server.protection import protect
 from clarivox.server.settings import Settings
 
 
@@ -48,17 +51,6 @@ def start(parts: Services) -> None:
     parts.blobs.restore_reserve()
 
 
-class NoKeys:
-    """Knows no key; stands in until the table of keys is there."""
-
-    def find(self, key_id: str) -> KeyRow | None:
-        """None."""
-        return None
-
-    def used(self, key_id: str) -> None:
-        """Nothing."""
-
-
 def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
     """The application for some settings.
 
@@ -72,27 +64,33 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         await run_in_threadpool(start, parts)
         keeper = Keeper(parts.ledger, parts.blobs)
         keeper.start()
+        parts.audit.application("start")
         try:
             yield
         finally:
             parts.draining.set()
             await run_in_threadpool(keeper.stop)
             parts.ledger.close()
+            with suppress(CapacityError):
+                parts.audit.application("stop")
+            parts.audit.close()
 
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger = Ledger(settings.ledger_url, settings=settings)
-    parts = Services(settings, Catalogue(settings), ledger, Blobs(settings.data_dir, settings))
+    blobs, audit = Blobs(settings.data_dir, settings), Audit(settings.data_dir)
+    parts = Services(settings, Catalogue(settings), ledger, blobs, audit)
     app = FastAPI(
         title="clarivox",
         version=__version__,
         summary="Medical image enhancement: the geometry kept, every change shown.",
         lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         max_body_size=settings.body_bytes,
         separate_input_output_schemas=False,
     )
     app.state.services = parts
-    app.state.auth = Auth(settings, NoKeys())
-    app.add_middleware(Gate, auth=app.state.auth)
+    protect(app, settings, Keys(ledger.database), parts.audit)
     problems.install(app)
     for router in routers(settings):
         app.include_router(router)
@@ -139,7 +137,10 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
         OptionError: the set-up would let anybody in by mistake.
         OSError: the port is taken, or the address is not of this machine.
     """
-    check_start(settings)
+    to_know = check_start(settings)
+    logs.configure(settings)
+    for sentence in to_know:
+        logs.log.warning(sentence)
     sock = listening(settings)
     scheme = "https" if settings.tls_certificate else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
