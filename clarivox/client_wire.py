@@ -31,7 +31,7 @@ ENDINGS = re.compile(r"(\.nii)?\.(nii|gz|nrrd|mha|png|jpe?g|tiff?|dcm)$", re.IGN
 """What is kept of a file's name: names can tell who the patient is, so they stay here."""
 
 Source = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
-Sent = Callable[[int, int], None]
+Sent = Callable[[int, int], object]
 """Called with the bytes that went over and all there are."""
 _T = TypeVar("_T")
 

@@ -18,6 +18,8 @@ from clarivox.cli.info import info
 from clarivox.cli.interpret import interpret
 from clarivox.cli.sample import sample
 from clarivox.cli.screen import EXIT_CODES, Reporting
+from clarivox.cli.serve import serve
+from clarivox.cli.submit import submit
 from clarivox.cli.train import preprocess, train
 from clarivox.cli.unblind import unblind
 
@@ -34,6 +36,8 @@ app = typer.Typer(
 )
 for command in (enhance, info, bundles, compare, evaluate, interpret, sample, doctor, demo, train, preprocess, unblind):
     app.command()(command)
+app.command(rich_help_panel="Server")(serve)
+app.command(rich_help_panel="Server")(submit)
 
 
 def _version(wanted: bool) -> None:
