@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGKILL, or SIGSTOP and SIGCONT, of random processes of a server that works; then count what was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.chaos.load import Load
+from tests.chaos.verdict import Verdict, judge, overdue
+from tests.served import Served
+
+SETTINGS = {
+    "LEASE_S": "3",
+    "RETRY_BACKOFF_S": "0.1",
+    "MAX_ATTEMPTS": "100000",
+    "POISON_CRASHES": "100000",
+    "QUEUE_JOBS": "100000",
+    "OWNER_JOBS": "100000",
+    "WORKERS_CPU": "1",
+    "DISK_WATERMARK_BYTES": "0",
+}
+"""A kill is no fault of the job that it hits, so none may fail for it."""
+WEIGHTS = {"api": 2, "supervisor": 2, "worker": 5, "child": 3}
+CLIENTS = 4
+
+
+@dataclass
+class Havoc:
+    """Hits processes of one server; the API is started again as systemd would, the rest starts itself again."""
+
+    server: Served
+    choose: random.Random
+    alive_since: float = field(default_factory=time.time)
+    """When somebody who reaps leases was last hit."""
+    hits: Counter[str] = field(default_factory=Counter)
+    while_running: int = 0
+    """Hits while a job was at work."""
+    stuck: dict[str, str] = field(default_factory=dict)
+
+    def victim(self) -> tuple[str, psutil.Process] | None:
+        """A process to hit, by the weights, of those that live."""
+        tree = self.server.tree()
+        parts = [part for part in WEIGHTS if tree[part]]
+        if not parts:
+            return None
+        part = self.choose.choices(parts, [WEIGHTS[part] for part in parts])[0]
+        return part, self.choose.choice(tree[part])
+
+    def kill(self) -> bool:
+        """SIGKILL one process; True where one was hit."""
+        if not self.server.running:
+            self.server.start()
+            self.alive_since = time.time()
+        found = self.victim()
+        if found is None:
+            return False
+        part, process = found
+        self.while_running += self.server_is_working()
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+            self.hits[part] += 1
+            if part == "api" and self.server.process is not None:
+                self.server.process.wait()
+                self.server.start()
+            if part in ("api", "supervisor"):
+                self.alive_since = time.time()
+            return True
+        return False
+
+    def server_is_working(self) -> bool:
+        """Whether a child reads or writes for a job now: it burns the time of a processor."""
+        folder = self.server.data / "work"
+        return folder.is_dir() and any(folder.iterdir())
+
+    def stop_and_go_on(self, seconds: float) -> bool:
+        """SIGSTOP a worker for longer than its lease, then SIGCONT."""
+        workers = self.server.tree()["worker"]
+        if not workers:
+            return False
+        process = self.choose.choice(workers)
+        self.while_running += self.server_is_working()
+        try:
+            os.kill(process.pid, signal.SIGSTOP)
+            time.sleep(seconds)
+            os.kill(process.pid, signal.SIGCONT)
+        except ProcessLookupError:
+            return False
+        self.hits["stopped"] += 1
+        return True
+
+    def look_for_stuck(self) -> None:
+        """Note jobs whose lease ended long ago."""
+        if (self.server.data / "ledger.sqlite").is_file():
+            with contextlib.suppress(Exception):
+                for words in overdue(self.server.data, self.alive_since):
+                    self.stuck.setdefault(words.split(" ", 1)[0], words)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a run went."""
+
+    verdict: Verdict
+    havoc: Havoc
+    load: Load
+    seconds: float
+
+
+def run(folder: Path, *, jobs: int, hits: int, stops: bool = False, seed: int = 1, drain_s: float = 120) -> Done:
+    """Hit a server `hits` times while clients send `jobs` jobs; then let it end its work, end it, and judge.
+
+    Args:
+        folder: an empty folder.
+        jobs: spread over the whole time; more wait in the queue than the server gets done while it is hit.
+        hits: SIGKILLs, or with `stops` SIGSTOPs.
+        stops: stop workers for longer than their lease rather than kill anything.
+        seed: of the choice of victims and pauses.
+        drain_s: how long the server may take, after the last hit, to end all jobs.
+    """
+    started, choose = time.time(), random.Random(seed)
+    server = Served(folder / "data", SETTINGS | ({"WORKERS_CPU": "2"} if stops else {}))
+    server.start()
+    server.answers("/readyz", 120)
+    load, havoc = Load(server), Havoc(server, choose)
+    numbers = iter(range(jobs))
+    lock = threading.Lock()
+
+    def client() -> None:
+        while not load.stop.is_set():
+            with lock:
+                number = next(numbers, None)
+                pause = choose.expovariate(4)
+            if number is None:
+                return
+            load.submit(number)
+            if sum(havoc.hits.values()) < hits:
+                load.stop.wait(pause)
+
+    clients = [threading.Thread(target=client, daemon=True) for _ in range(CLIENTS)]
+    follower = threading.Thread(target=_follow, args=(load, clients, started + 24 * 3600), daemon=True)
+    for one in (*clients, follower):
+        one.start()
+    while sum(havoc.hits.values()) < hits:
+        havoc.stop_and_go_on(float(SETTINGS["LEASE_S"]) + choose.uniform(0.2, 2)) if stops else havoc.kill()
+        _pause(havoc, choose)
+        havoc.look_for_stuck()
+    return _end(server, load, havoc, [*clients, follower], started, drain_s)
+
+
+def _pause(havoc: Havoc, choose: random.Random) -> None:
+    """A short time; now and then until a job is at work, so that hits meet work and not only starts."""
+    until = time.time() + (6 if choose.random() < 0.25 else 0)
+    while time.time() < until and not havoc.server_is_working():
+        time.sleep(0.02)
+    time.sleep(choose.expovariate(4))
+
+
+def _follow(load: Load, clients: list[threading.Thread], until: float) -> None:
+    while time.time() < until and not load.stop.is_set():
+        busy = any(one.is_alive() for one in clients)
+        late = load.follow(5)
+        if not busy and not late:
+            return
+
+
+def _end(
+    server: Served, load: Load, havoc: Havoc, threads: list[threading.Thread], started: float, drain_s: float
+) -> Done:
+    until = time.time() + drain_s
+    if not server.running:
+        server.start()
+    while time.time() < until and any(one.is_alive() for one in threads):
+        havoc.look_for_stuck()
+        time.sleep(0.5)
+    load.stop.set()
+    for one in threads:
+        one.join(30)
+    verdict = Verdict()
+    for words in havoc.stuck.values():
+        verdict.add("stuck", words)
+    line = server.line()
+    for one in load.sent:
+        if one.state == "succeeded":
+            load.fetch(one, line)
+    line.close()
+    server.stop()
+    judge(server.data, load.sent, verdict)
+    return Done(verdict, havoc, load, time.time() - started)
