@@ -8,6 +8,7 @@ work folder, results, logs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 import time
@@ -131,7 +132,7 @@ def run(folder: Path, *, rounds: int, starts: int, first: int = 1, step: int = 1
         if not server.running:
             found.restarts += 1
             found.verdict.add("lost", f"round {number}: the server ended; met {disk.hit[:3]}")
-            server.start()
+            server = load.server = _start(data, disk, server.port)
             server.answers("/readyz", 180)
         if quiet == 3:
             break
@@ -148,10 +149,10 @@ def run(folder: Path, *, rounds: int, starts: int, first: int = 1, step: int = 1
     return found
 
 
-def _start(data: Path, disk: FullDisk) -> Served:
+def _start(data: Path, disk: FullDisk, port: int = 0) -> Served:
     data.mkdir(parents=True, exist_ok=True)
     launcher, descriptor = Traps(disk).launcher()
-    server = Served(data, SETTINGS, launcher, (descriptor,))
+    server = Served(data, SETTINGS, launcher, (descriptor,), port)
     server.start()
     return server
 
@@ -164,10 +165,8 @@ def _starts(folder: Path, most: int, found: Found) -> int:
         disk = FullDisk(str(data), seconds=2.0)
         disk.arm(number)
         server = _start(data, disk)
-        try:
+        with contextlib.suppress(RuntimeError):  # it may refuse to start on a full disk
             server.answers("/livez", 20)
-        except RuntimeError:
-            pass  # it may refuse to start on a full disk
         met = disk.disarm()
         server.kill()
         again = Served(data, SETTINGS)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import signal
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -101,7 +102,7 @@ class Havoc:
     def look_for_stuck(self) -> None:
         """Note jobs whose lease ended long ago."""
         if (self.server.data / "ledger.sqlite").is_file():
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(sqlite3.Error):
                 for words in overdue(self.server.data, self.alive_since):
                     self.stuck.setdefault(words.split(" ", 1)[0], words)
 

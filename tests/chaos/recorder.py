@@ -81,7 +81,7 @@ class Recorder:
             facts = dict(
                 line.split(":", 1) for line in Path(f"/proc/{call.thread}/fdinfo/{a[0]}").read_text().splitlines()
             )
-            at = os.path.getsize(path) if int(facts["flags"], 8) & os.O_APPEND else int(facts["pos"])
+            at = Path(path).stat().st_size if int(facts["flags"], 8) & os.O_APPEND else int(facts["pos"])
         if call.name in ("write", "pwrite64"):
             return [Change("write", path, at=at, data=call.bytes_at(a[1], a[2]))]
         changes = []

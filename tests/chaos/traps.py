@@ -5,12 +5,13 @@ The kernel's seccomp user notification: the traced program stops before the call
 "go on" or "fail with ENOSPC". So every write counts, whoever makes it: Python, SQLite, NumPy, another library.
 Linux on x86_64 only; no rights of an administrator are needed.
 
-    python -m tests.chaos.traps FD COMMAND ...     # what `Traps.launcher` runs: sets the trap, hands it back, executes
+    python tests/chaos/traps.py FD COMMAND ...     # what `Traps.launcher` runs: sets the trap, hands it back, executes
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -23,6 +24,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 CALLS = {
     "write": 1, "open": 2, "pwrite64": 18, "writev": 20, "sendfile": 40, "fsync": 74, "fdatasync": 75,
@@ -51,7 +53,7 @@ class Call:
 
     def path_of(self, descriptor: int) -> str:
         """What an open file of the process is called now."""
-        return os.readlink(f"/proc/{self.thread}/fd/{_signed(descriptor)}")
+        return str(Path(f"/proc/{self.thread}/fd/{_signed(descriptor)}").readlink())
 
     def bytes_at(self, address: int, count: int) -> bytes:
         """Memory of the process."""
@@ -72,7 +74,8 @@ class Call:
         name = self.text_at(address)
         if name.startswith("/"):
             return os.path.normpath(name)
-        start = os.readlink(f"/proc/{self.thread}/cwd") if _signed(folder) == AT_FDCWD else self.path_of(folder)
+        here = Path(f"/proc/{self.thread}/cwd")
+        start = str(here.readlink()) if _signed(folder) == AT_FDCWD else self.path_of(folder)
         return os.path.normpath(f"{start}/{name}")
 
     def paths(self) -> tuple[str, ...]:
@@ -113,14 +116,13 @@ class Traps:
     def launcher(self) -> tuple[list[str], int]:
         """The words before a command, and the descriptor that the new process must inherit."""
         ours, theirs = socket.socketpair()
-        self.threads.append(threading.Thread(target=self._listen, args=(ours,), daemon=True))
+        self.threads.append(threading.Thread(target=self._listen, args=(ours, theirs), daemon=True))
         self.threads[-1].start()
-        self.kept = theirs
-        return [sys.executable, "-m", "tests.chaos.traps", str(theirs.fileno())], theirs.fileno()
+        return [sys.executable, "-P", __file__, str(theirs.fileno())], theirs.fileno()
 
-    def _listen(self, ours: socket.socket) -> None:
-        _, found, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
-        ours.close()
+    def _listen(self, ours: socket.socket, theirs: socket.socket) -> None:
+        with ours, theirs:
+            _, found, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
         trap = struct.unpack("i", found[0][2][:4])[0]
         poll = select.poll()
         poll.register(trap, select.POLLIN)
@@ -134,10 +136,9 @@ class Traps:
                 break
             number, thread, _, call, _, _, *arguments = _NOTICE.unpack(notice)
             refusal = 0
-            try:
+            # It raises where the process ended while it was looked at.
+            with contextlib.suppress(OSError, ValueError):
                 refusal = self.heard(Call(NAMES[call], thread, tuple(arguments)))
-            except (OSError, ValueError):
-                pass  # the process ended while it was looked at, or named a file that is none
             reply = bytearray(_REPLY.pack(number, 0, -refusal, 0 if refusal else _CONTINUE))
             try:
                 fcntl.ioctl(trap, _SEND, reply)

@@ -91,7 +91,9 @@ def judge(data: Path, sent: Sequence[Sent], verdict: Verdict, *, may_fail: froze
     for (_, key), count in keys.items():
         if key is not None and count > 1:
             verdict.add("published twice", f"key {key} has {count} jobs")
-    for row in read_ledger(data, "SELECT job_id, count(*) AS n FROM job_event WHERE type = 'succeeded' GROUP BY job_id"):
+    for row in read_ledger(
+        data, "SELECT job_id, count(*) AS n FROM job_event WHERE type = 'succeeded' GROUP BY job_id"
+    ):
         if row["n"] > 1:
             verdict.add("published twice", f"{row['job_id']} succeeded {row['n']} times")
     for row in rows.values():
