@@ -6,17 +6,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, RowMapping, func, insert, select
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from clarivox.errors import BusyError, ConflictError, NotFoundError, OptionError
 from clarivox.server import transitions
 from clarivox.server.dialects import Database
-from clarivox.server.job import FileRef, Job, NewJob, State, new_id
+from clarivox.server.job import ENDED, FileRef, Job, NewJob, State, new_id
 from clarivox.server.rows import is_id, row_of_new, storable
 from clarivox.server.settings import Settings
 from clarivox.server.tables import job
 
 Has = Callable[[str], bool]
+KEY_S = 86_400.0
+"""How long an idempotency key stands for its request, at least."""
 
 
 def check(new: NewJob) -> None:
@@ -72,16 +74,19 @@ def submit(
         BusyError: the queue, or the owner's share of it, is full.
         NotFoundError: a file is not in the store.
     """
+    now = database.now(connection)
     if new.idem_key is not None:
         same = select(job).where(job.c.owner == new.owner, job.c.idem_key == new.idem_key)
         row = connection.execute(same).mappings().first()
-        if row is not None:
+        if row is not None and (row["state"] not in ENDED or now - row["created"] < KEY_S):
             if row["request_hash"] != new.request_hash:
                 raise ConflictError("this idempotency key stands for another request", code="idempotency_mismatch")
             return row, False
+        if row is not None:
+            connection.execute(update(job).where(job.c.id == row["id"]).values(idem_key=None))
     check_room(connection, new.owner, settings)
     check_files(new.inputs, has)
-    now, job_id = database.now(connection), new_id()
+    job_id = new_id()
     connection.execute(insert(job).values(**row_of_new(job_id, new, now)))
     for file in new.inputs:
         transitions.use(database, connection, f"job:{job_id}", file.sha256, file.role)

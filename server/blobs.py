@@ -8,6 +8,7 @@ the whole file, or for none. What a client called a file is never kept.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -17,13 +18,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from clarivox.errors import CapacityError, ConflictError, InputError, NotFoundError
 from clarivox.server.settings import Settings
 
+if TYPE_CHECKING:
+    from hashlib import _Hash as Digest
+
 CHUNK = 1 << 20
 SHA256 = re.compile(r"[0-9a-f]{64}")
+YOUNG_S = 10.0
+"""A file this young may not have its writer's lock yet."""
 MEASURE_S = 60.0
 """How long the measured size of the store counts as known."""
 
@@ -50,8 +56,10 @@ class Blobs:
         """
         self.folder, self.temporary, self.settings = folder / "blobs", folder / "tmp", settings
         self.reserve = folder / "reserve"
-        for made in (self.folder, self.temporary):
+        for made in (self.folder, self.temporary, *(self.folder / f"{one:02x}" for one in range(256))):
             made.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for written in (self.folder, folder, folder.absolute().parent):
+            sync_folder(written)
         self._used, self._measured = 0, float("-inf")
 
     def path(self, sha256: str) -> Path:
@@ -96,6 +104,7 @@ class Blobs:
         path = self.temporary / f"blob-{secrets.token_hex(16)}"
         try:
             with full_disk(), path.open("xb", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
                 yield Writer(self, path, file)
         finally:
             path.unlink(missing_ok=True)
@@ -114,9 +123,6 @@ class Blobs:
     def keep(self, path: Path, sha256: str) -> None:
         """Give a durable file its name in the store, in place of one that is there: the same, and old."""
         target = self.path(sha256)
-        if not target.parent.is_dir():
-            target.parent.mkdir(exist_ok=True, mode=0o700)
-            sync_folder(self.folder)
         path.replace(target)
         sync_folder(target.parent)
 
@@ -141,8 +147,6 @@ class Blobs:
             ConflictError: other bytes are here than the offset says, code wrong_offset; or the same file is being
                 uploaded at this moment, code upload_busy.
         """
-        import fcntl
-
         with full_disk(), self.partial(sha256).open("ab", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,7 +157,7 @@ class Blobs:
             found = os.fstat(file.fileno()).st_size
             if found != offset:
                 raise ConflictError(f"{found} bytes are here; go on from there", code="wrong_offset")
-            yield Upload(self, self.partial(sha256), file, sha256)
+            yield Upload(self, self.partial(sha256), file, sha256, hashlib.sha256() if offset == 0 else None)
 
     # Room
 
@@ -229,14 +233,24 @@ class Blobs:
         return [path.name for path in self.all() if self.age_s(path.name) >= age_s]
 
     def sweep(self, age_s: float) -> int:
-        """Delete what unfinished writes and uploads left so long ago; how many files."""
-        swept, before = 0, time.time() - age_s
-        for path in self.temporary.iterdir():
-            with suppress(FileNotFoundError, IsADirectoryError):
-                if path.name.startswith(("blob-", "part-")) and path.stat().st_mtime < before:
-                    path.unlink()
-                    swept += 1
-        return swept
+        """Delete what killed processes left half written, and what was not touched for so long; how many."""
+        return sum(self._swept(path, age_s) for path in list(self.temporary.iterdir()))
+
+    @staticmethod
+    def _swept(path: Path, age_s: float) -> bool:
+        try:
+            age = time.time() - path.stat().st_mtime
+            if path.name.startswith("blob-") and age >= YOUNG_S and not locked(path):
+                path.unlink()
+            elif age < age_s or locked(path):
+                return False
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
 
 class Writer:
@@ -279,8 +293,9 @@ class Writer:
 class Upload:
     """A file that is uploaded in parts."""
 
-    def __init__(self, blobs: Blobs, path: Path, file: BinaryIO, sha256: str) -> None:
+    def __init__(self, blobs: Blobs, path: Path, file: BinaryIO, sha256: str, digest: Digest | None) -> None:
         self.blobs, self.path, self.file, self.sha256 = blobs, path, file, sha256
+        self.digest = digest
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Add bytes.
@@ -288,6 +303,8 @@ class Upload:
         Raises:
             CapacityError: the disk is full, code disk_full.
         """
+        if self.digest is not None:
+            self.digest.update(piece)
         write_all(self.file, piece)
 
     def commit(self) -> int:
@@ -296,9 +313,11 @@ class Upload:
         Raises:
             InputError: they have another SHA-256, code wrong_digest; they are deleted.
         """
-        with self.path.open("rb") as source:
-            found = hashlib.file_digest(source, "sha256").hexdigest()
-        if found != self.sha256:
+        digest = self.digest
+        if digest is None:
+            with self.path.open("rb") as source:
+                digest = hashlib.file_digest(source, "sha256")
+        if digest.hexdigest() != self.sha256:
             self.path.unlink(missing_ok=True)
             raise InputError("the file has another SHA-256 than named; send it again", code="wrong_digest")
         size = self.path.stat().st_size
@@ -315,6 +334,18 @@ def write_all(file: BinaryIO, piece: bytes | bytearray | memoryview) -> None:
     while rest:
         with full_disk():
             rest = rest[file.write(rest) :]
+
+
+def locked(path: Path) -> bool:
+    """Whether a living process holds a file open to write it."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextmanager

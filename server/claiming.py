@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select, update
 
 from clarivox.server import transitions
 from clarivox.server.dialects import Database
 from clarivox.server.job import State
 from clarivox.server.tables import job
+from clarivox.server.transitions import LONGEST_BACKOFF_S
 
 LONGEST_SKIP_S = 10.0
 """A job that waited so long is not passed over for one whose bundle is in memory."""
@@ -29,7 +30,9 @@ class Wish:
 
 def ready(wish: Wish, now: float) -> list[ColumnElement[bool]]:
     """What holds for a job that may be taken."""
-    rules = [job.c.state == State.QUEUED.value, job.c.not_before <= now]
+    # A wait that is longer than any we set comes of a clock that was set back.
+    waited = or_(job.c.not_before <= now, and_(job.c.attempt > 0, job.c.not_before > now + LONGEST_BACKOFF_S))
+    rules = [job.c.state == State.QUEUED.value, waited]
     rules.append(or_(job.c.deadline.is_(None), job.c.deadline > now))
     if wish.kinds:
         rules.append(job.c.kind.in_(wish.kinds))
@@ -55,8 +58,9 @@ def claim(database: Database, connection: Connection, wish: Wish) -> RowMapping 
         near = query.where(job.c.priority == row["priority"], job.c.bundle.in_(wish.loaded))
         row = connection.execute(near).mappings().first() or row
     values = {"state": State.RUNNING.value, "attempt": row["attempt"] + 1, "worker_id": wish.worker_id}
-    values |= {"started": now, "lease_until": now + wish.lease_s, "lease_s": wish.lease_s, "progress_at": now}
-    values |= {"stage": "", "done": 0.0, "eta_s": None, "degradations": [], "seq": row["seq"] + 1}
+    values |= {"lease_until": database.lease_now(connection) + wish.lease_s, "lease_s": wish.lease_s}
+    values |= {"started": now, "progress_at": now, "stage": "", "done": 0.0, "eta_s": None}
+    values |= {"degradations": [], "seq": row["seq"] + 1}
     connection.execute(update(job).where(job.c.id == row["id"]).values(**values))
     row = connection.execute(select(job).where(job.c.id == row["id"])).mappings().one()
     transitions.say(database, connection, row, "started", now, worker=wish.worker_id)

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import sqlite3
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from clarivox.errors import BusyError, CapacityError, ClarivoxError, OptionError, ServiceError
+from clarivox.server.clock import Steady, wall
 
 WAL_FROM = (3, 51, 3)
 """Before it, two connections that write and checkpoint at one instant could damage the file (sqlite.org/wal.html)."""
@@ -42,8 +43,11 @@ class Database:
         """
         self.engine = _engine(url)
         self.sqlite = self.engine.dialect.name == "sqlite"
-        self._clock = clock or (time.time if self.sqlite else None)
+        self._clock = clock or (wall if self.sqlite else None)
+        self._steady = Steady() if self.sqlite and clock is None else None
         self._writing = self.engine.execution_options(immediate=True)
+        # Threads wait for each other here, where a wait ends at once; SQLite would look again now and then.
+        self._turn = threading.Lock() if self.sqlite else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -66,7 +70,7 @@ class Database:
             BusyError: the database does not answer.
             CapacityError: the disk is full.
         """
-        with _plain_errors(), self._writing.begin() as connection:
+        with _plain_errors(), self._turn, self._writing.begin() as connection:
             if alone and not self.sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADMISSION})
             yield connection
@@ -76,6 +80,22 @@ class Database:
         if self._clock is not None:
             return self._clock()
         return float(connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")))
+
+    def settle(self) -> None:
+        """Agree with the other processes of this machine on the time for leases; the tables must be there."""
+        if self._steady is None:
+            return
+        with self.read() as connection:
+            known = self._steady.known(connection)
+        if not known:
+            with self.write() as connection:
+                self._steady.settle(connection)
+            with self.read() as connection:
+                self._steady.known(connection)
+
+    def lease_now(self, connection: Connection) -> float:
+        """The time for leases: on SQLite it goes on evenly though the machine's clock be set."""
+        return self.now(connection) if self._steady is None else self._steady.now()
 
     def events_begin(self, connection: Connection) -> None:
         """Before the first event of a transaction: who reads all events waits for its end, so as to miss none."""

@@ -14,6 +14,7 @@ from sqlalchemy import and_, func, or_, select, update
 
 from clarivox.errors import ConflictError, NotFoundError
 from clarivox.server import admission, claiming, retention, transitions
+from clarivox.server.blobs import Blobs
 from clarivox.server.dialects import Database
 from clarivox.server.job import ENDED, Beat, Event, Job, NewJob, Outcome, State, WorkerRow
 from clarivox.server.profiles import Profile, profile_of, put_profile
@@ -63,6 +64,7 @@ class Ledger:
         from clarivox.server.migrations.steps import migrate
 
         migrate(self.database, check=check)
+        self.database.settle()
 
     def close(self) -> None:
         """Close all connections."""
@@ -169,7 +171,7 @@ class Ledger:
             if row is None:
                 return Beat(alive=False, cancel=False)
             now = self.database.now(connection)
-            values: dict[str, Any] = {"lease_until": now + row["lease_s"]}
+            values: dict[str, Any] = {"lease_until": self.database.lease_now(connection) + row["lease_s"]}
             if (stage, done) != (row["stage"], row["done"]):
                 values |= {"stage": stage, "done": done, "progress_at": now}
             if values.keys() & {"stage"} or eta_s != row["eta_s"]:
@@ -207,7 +209,7 @@ class Ledger:
         state = State(outcome.state)
         if state not in (State.SUCCEEDED, State.FAILED, State.CANCELLED):
             raise ConflictError(f"an attempt ends as succeeded, failed or cancelled; found {state}", code="bad_outcome")
-        with self.database.write(alone=has is not None) as connection:
+        with self.database.write(alone=True) as connection:
             row = transitions.locked(connection, job_id, attempt)
             if row is None:
                 return False
@@ -313,7 +315,7 @@ class Ledger:
             ConflictError: it has not ended, code not_ended.
         """
         self.get(job_id, owner)
-        with self.database.write() as connection:
+        with self.database.write(alone=True) as connection:
             row = transitions.locked(connection, job_id)
             if row is None:
                 raise no_such_job()
@@ -330,6 +332,10 @@ class Ledger:
         """Purge the jobs whose time is over, and old history; the files (sha256) that nobody uses any more."""
         return retention.purge(self.database, self.settings)
 
+    def tend(self, blobs: Blobs) -> retention.Tended:
+        """Keep house, at the start and once a minute: reap, purge, delete what nobody uses, sweep what was left."""
+        return retention.tend(self.database, blobs, self.settings)
+
     def events(self, job_id: str | None = None, after: int = 0, limit: int = PAGE) -> list[Event]:
         """What happened after an event, of one job or of all, the oldest first."""
         query = select(job_event).where(job_event.c.seq > min(max(after, 0), 2**63 - 1))
@@ -337,7 +343,7 @@ class Ledger:
             if not is_id(job_id):
                 return []
             query = query.where(job_event.c.job_id == job_id)
-        with self.database.write() if job_id is None else self.database.read() as connection:
+        with self.database.read() as connection:
             if job_id is None:
                 self.database.events_settle(connection)
             rows = connection.execute(query.order_by(job_event.c.seq).limit(min(max(limit, 1), PAGE))).mappings()

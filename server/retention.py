@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, or_, select, update
 
 from clarivox.server import transitions
@@ -19,6 +24,9 @@ SILENT_LEASES = 3
 """A worker that says nothing for so many leases is dead."""
 UNUSED_S = DAY_S
 """How long a file is kept that nothing uses: an upload whose job is yet to come."""
+PARTIAL_S = DAY_S
+"""How long an upload that broke off can be taken up again."""
+WORK = re.compile(r"[0-9a-f-]{36}\.\d+")
 LOOSE_S = 60.0
 """The same for a file whose last user went: it may just have been stored again for a job that is yet to come."""
 
@@ -26,22 +34,26 @@ LOOSE_S = 60.0
 def reap(database: Database, settings: Settings) -> int:
     """Take back jobs whose lease is over, end those that are too late; how many were changed."""
     changed = 0
+    bury(database, settings)
     while True:
+        with database.read() as connection:
+            late = overdue(database.now(connection), database.lease_now(connection))
+            if connection.execute(select(job.c.id).where(late).limit(1)).first() is None:
+                return changed
         with database.write() as connection:
             now = database.now(connection)
-            if not changed:
-                bury(connection, now, settings)
-            query = select(job).where(overdue(now)).order_by(job.c.id).limit(BATCH).with_for_update(skip_locked=True)
+            late = overdue(now, database.lease_now(connection))
+            query = select(job).where(late).order_by(job.c.id).limit(BATCH).with_for_update(skip_locked=True)
             rows = connection.execute(query).mappings().all()
             changed += sum(reap_one(database, connection, row, now, settings) for row in rows)
         if len(rows) < BATCH:
             return changed
 
 
-def overdue(now: float) -> ColumnElement[bool]:
+def overdue(now: float, lease_now: float) -> ColumnElement[bool]:
     """What holds for a job that a reaper must change."""
     running, queued = job.c.state == State.RUNNING.value, job.c.state == State.QUEUED.value
-    return or_(and_(running, job.c.lease_until < now), and_(or_(running, queued), job.c.deadline <= now))
+    return or_(and_(running, job.c.lease_until < lease_now), and_(or_(running, queued), job.c.deadline <= now))
 
 
 def reap_one(database: Database, connection: Connection, row: RowMapping, now: float, settings: Settings) -> bool:
@@ -52,19 +64,23 @@ def reap_one(database: Database, connection: Connection, row: RowMapping, now: f
     return transitions.requeue(database, connection, row, now, settings, reason="lease_lost")
 
 
-def bury(connection: Connection, now: float, settings: Settings) -> None:
+def bury(database: Database, settings: Settings) -> None:
     """Mark silent workers as dead, and forget those that were not seen for a day."""
-    silent = worker.c.heartbeat < now - SILENT_LEASES * settings.lease_s
-    found = connection.execute(select(worker.c.id).where(silent, worker.c.state != "dead").limit(1)).first()
-    if found is not None:
+    with database.read() as connection:
+        now = database.now(connection)
+        silent = and_(worker.c.heartbeat < now - SILENT_LEASES * settings.lease_s, worker.c.state != "dead")
+        gone = worker.c.heartbeat < now - DAY_S
+        if connection.execute(select(worker.c.id).where(or_(silent, gone)).limit(1)).first() is None:
+            return
+    with database.write() as connection:
         connection.execute(update(worker).where(silent).values(state="dead", job_id=None))
-        connection.execute(delete(worker).where(worker.c.heartbeat < now - DAY_S))
+        connection.execute(delete(worker).where(gone))
 
 
 def purge(database: Database, settings: Settings) -> list[str]:
     """Purge jobs whose time is over and delete old history; the files that lost their last user."""
     while True:
-        with database.write() as connection:
+        with database.write(alone=True) as connection:
             now = database.now(connection)
             over = and_(job.c.expires_at <= now, job.c.state != State.PURGED.value)
             query = select(job).where(over).order_by(job.c.id).limit(BATCH).with_for_update(skip_locked=True)
@@ -86,27 +102,63 @@ def purge_job(database: Database, connection: Connection, row: RowMapping, now: 
 
 
 def forget(connection: Connection, before: float) -> None:
-    """Delete old events, and purged jobs that ended so long ago; a job's key may be used again a day after its end."""
+    """Delete the history of long ago: events, and purged jobs that ended then."""
     connection.execute(delete(job_event).where(job_event.c.at < before))
-    old = and_(job.c.state == State.PURGED.value, job.c.finished < before)
-    connection.execute(delete(job).where(old))
+    connection.execute(delete(job).where(job.c.state == State.PURGED.value, job.c.finished < before))
 
 
 def collect(database: Database, blobs: Blobs) -> int:
     """Delete the files that nothing uses; how many."""
     with database.read() as connection:
-        loose = list(connection.scalars(select(blob_loose.c.sha256)))
-    deleted = sum(drop(database, blobs, sha256, LOOSE_S) for sha256 in loose)
-    return deleted + sum(drop(database, blobs, sha256, UNUSED_S) for sha256 in blobs.older_than(UNUSED_S))
+        loose = set(connection.scalars(select(blob_loose.c.sha256)))
+        used = set(connection.scalars(select(blob_use.c.sha256).distinct()))
+    deleted = sum(drop(database, blobs, sha256, LOOSE_S) for sha256 in sorted(loose))
+    unused = [sha256 for sha256 in blobs.older_than(UNUSED_S) if sha256 not in used | loose]
+    return deleted + sum(drop(database, blobs, sha256, UNUSED_S) for sha256 in unused)
 
 
 def drop(database: Database, blobs: Blobs, sha256: str, age_s: float) -> bool:
-    """Delete one file if nothing uses it, in a transaction beside which no job can begin to."""
+    """Delete one file if nothing uses it and it is old enough; beside this, no job can begin to use it."""
     with database.write(alone=True) as connection:
-        if connection.scalar(select(blob_use.c.sha256).where(blob_use.c.sha256 == sha256).limit(1)) is not None:
+        in_use = connection.scalar(select(blob_use.c.sha256).where(blob_use.c.sha256 == sha256).limit(1)) is not None
+        if not in_use and blobs.age_s(sha256) < age_s:
             return False
-        if blobs.age_s(sha256) < age_s:
-            return False
-        blobs.delete(sha256)
         connection.execute(delete(blob_loose).where(blob_loose.c.sha256 == sha256))
-        return True
+        if not in_use:
+            blobs.delete(sha256)
+        return not in_use
+
+
+@dataclass(frozen=True)
+class Tended:
+    """What one round of keeping house did."""
+
+    reaped: int
+    purged: int
+    """Files that were deleted."""
+    swept: int
+    """Left-overs of writes and of working folders."""
+
+
+def tend(database: Database, blobs: Blobs, settings: Settings) -> Tended:
+    """One round of keeping house, at the start and once a minute: reap, purge, sweep, set the reserve aside again."""
+    reaped = reap(database, settings)
+    purge(database, settings)
+    purged = collect(database, blobs)
+    swept = blobs.sweep(PARTIAL_S) + sweep_work(database, blobs.folder.parent / "work")
+    blobs.restore_reserve()
+    return Tended(reaped, purged, swept)
+
+
+def sweep_work(database: Database, folder: Path) -> int:
+    """Delete the working folders (JOB.ATTEMPT) of attempts that do not run any more; how many."""
+    if not folder.is_dir():
+        return 0
+    found = list(folder.iterdir())
+    with database.read() as connection:
+        running = select(job.c.id, job.c.attempt).where(job.c.state == State.RUNNING.value)
+        alive = {f"{job_id}.{attempt}" for job_id, attempt in connection.execute(running)}
+    dead = [path for path in found if WORK.fullmatch(path.name) and path.name not in alive]
+    for path in dead:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(dead)

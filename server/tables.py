@@ -172,6 +172,13 @@ blob_loose = Table(  # files that lost their last user and are to be deleted
     Column("since", Double, nullable=False),
 )
 
+clock = Table(  # what to add to the machine's uptime; a row for each of its starts
+    "clock",
+    metadata,
+    Column("boot", String(64), primary_key=True),
+    Column("offset", Double, nullable=False),
+)
+
 # safety: keys of the API
 api_key = Table(
     "api_key",
