@@ -10,12 +10,9 @@ import time
 from clarivox.errors import ClarivoxError
 from clarivox.server.blobs import Blobs
 from clarivox.server.ledger import Ledger
-from clarivox.server.retention import collect
 
 REAP_S = 1.0
 PURGE_S = 60.0
-LEFT_S = 86_400.0
-"""How long the rest of a broken upload waits to be gone on with."""
 
 log = logging.getLogger("clarivox.server.keeper")
 
@@ -50,11 +47,5 @@ class Keeper:
                 log.warning("keeping house failed: %s", code)
 
     def tidy(self) -> None:
-        """Purge, delete what nothing uses, and set disk aside again, or give it up where jobs need it."""
-        self._ledger.purge()
-        collect(self._ledger.database, self._blobs)
-        self._blobs.sweep(LEFT_S)
-        if self._blobs.free() < self._blobs.settings.disk_reserve_bytes:
-            self._blobs.give_up_reserve()
-        else:
-            self._blobs.restore_reserve()
+        """Purge, delete what nothing uses, sweep, and see to the reserve of disk."""
+        self._ledger.tend(self._blobs)

@@ -20,7 +20,7 @@ from clarivox.server.audit import Audit
 from clarivox.server.auth import check_start, tls_options
 from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Catalogue, Services
-from clarivox.server.keeper import LEFT_S, Keeper
+from clarivox.server.keeper import Keeper
 from clarivox.server.keys import Keys
 from clarivox.server.ledger import Ledger
 from clarivox.server.protection import protect
@@ -46,9 +46,7 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
 def start(parts: Services) -> None:
     """Open the ledger, bring it up to date, and clear away what a crash left behind."""
     parts.ledger.open()
-    parts.ledger.reap()
-    parts.blobs.sweep(LEFT_S)
-    parts.blobs.restore_reserve()
+    parts.ledger.tend(parts.blobs)
 
 
 def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
