@@ -71,9 +71,14 @@ class Database:
             CapacityError: the disk is full.
         """
         with _plain_errors(), self._turn, self._writing.begin() as connection:
-            if alone and not self.sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADMISSION})
+            if alone:
+                self.alone(connection)
             yield connection
+
+    def alone(self, connection: Connection) -> None:
+        """Wait until no other transaction runs alone, and keep others waiting until this one ends."""
+        if not self.sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADMISSION})
 
     def now(self, connection: Connection) -> float:
         """Seconds since 1970, the same for all machines that work on this database."""

@@ -141,12 +141,15 @@ class Tended:
 
 
 def tend(database: Database, blobs: Blobs, settings: Settings) -> Tended:
-    """One round of keeping house, at the start and once a minute: reap, purge, sweep, set the reserve aside again."""
+    """One round of keeping house, at the start and once a minute: reap, purge, sweep, see to the reserve."""
     reaped = reap(database, settings)
     purge(database, settings)
     purged = collect(database, blobs)
     swept = blobs.sweep(PARTIAL_S) + sweep_work(database, blobs.folder.parent / "work")
-    blobs.restore_reserve()
+    if blobs.free() < settings.disk_reserve_bytes:
+        blobs.give_up_reserve()
+    else:
+        blobs.restore_reserve()
     return Tended(reaped, purged, swept)
 
 

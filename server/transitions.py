@@ -114,14 +114,16 @@ def too_late() -> dict[str, Any]:
 
 
 def use(database: Database, connection: Connection, user: str, sha256: str, role: str) -> None:
-    """Note that something uses a file, so that it is kept; in a transaction that runs alone."""
+    """Note that something uses a file, so that it is kept; no file is deleted before the transaction ends."""
+    database.alone(connection)
     values = {"sha256": sha256, "user": user, "role": role}
     database.upsert(connection, blob_use, ("sha256", "user", "role"), values)
     connection.execute(delete(blob_loose).where(blob_loose.c.sha256 == sha256))
 
 
 def disuse(database: Database, connection: Connection, user: str, now: float) -> None:
-    """Take back all uses of one user, in a transaction that runs alone; files that nobody uses now become loose."""
+    """Take back all uses of one user; files that nobody uses any more become loose."""
+    database.alone(connection)
     mine = list(connection.scalars(select(blob_use.c.sha256).where(blob_use.c.user == user).distinct()))
     connection.execute(delete(blob_use).where(blob_use.c.user == user))
     for sha256 in mine:
