@@ -8,7 +8,7 @@ MINUTES ?= 25
 DEVICE ?= cuda
 DATA ?= $(CLARIVOX_DATA)
 
-.PHONY: weights claims help setup demo test check e2e fuzz bench bench-ci bench-gpu long results wheel licences figures picture clean
+.PHONY: weights claims help setup demo test check e2e fuzz chaos bench bench-ci bench-gpu long results wheel licences figures picture clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -45,6 +45,9 @@ e2e: .venv/test ## whole programs: the wheel, the demo, the bundle command, the 
 fuzz: .venv/test ## 2,000 damaged files, read in limited children
 	$(BIN)/python -m tests.fuzz --mutants 2000
 
+chaos: .venv/test ## 100 random SIGKILLs of a server at work, and what it lost
+	$(BIN)/python -m tests.chaos kills --hits 100 --jobs 150
+
 bench: .venv/test ## every benchmark at full size, JSON under bench/
 	$(BIN)/python -m tests.benchmarks --json bench
 
@@ -57,6 +60,10 @@ bench-gpu: .venv/test ## 512^3 in memory on a GPU
 long: .venv/test ## before an issue is closed; JSON under docs/long/
 	$(BIN)/python -m tests.benchmarks --json docs/long
 	$(BIN)/python -m tests.fuzz --mutants $(LONG_MUTANTS) --json docs/long/fuzz.json
+	$(BIN)/python -m tests.chaos kills --hits 1000 --jobs 5000 --drain 7200 --json docs/long/chaos_kills.json
+	$(BIN)/python -m tests.chaos stops --hits 200 --jobs 1000 --json docs/long/chaos_stops.json
+	$(BIN)/python -m tests.chaos full --json docs/long/chaos_full.json
+	$(BIN)/python -m tests.chaos cuts --hits 200 --json docs/long/chaos_cuts.json
 
 weights: .venv/bare ## train every bundle anew into weights/, DATA=DIR MINUTES=25 DEVICE=cuda; run it again to go on
 	$(BIN)/python -m clarivox.train_all $(DATA) --minutes $(MINUTES) --device $(DEVICE) --output weights

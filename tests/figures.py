@@ -13,8 +13,8 @@ from tests.results import SECTIONS
 
 HEAD = """# Figures
 
-Of reading, writing, tiling, engines and robustness; those of image quality are in [RESULTS.md](RESULTS.md). Written by
-`make figures` from the JSON under `docs/long/`, which `make long` makes. The command above each table prints it.
+Of reading, writing, tiling, engines, the server and robustness; those of image quality are in
+[RESULTS.md](RESULTS.md). Written by `make figures` from the JSON under `docs/long/`, which `make long` makes. The command above each table prints it.
 Absolute times hold for the machine named; only the conditions marked pass or FAIL are claims.
 """
 
@@ -28,7 +28,8 @@ def cell(value: Any) -> str:
 def section(name: str, content: dict[str, Any]) -> Iterator[str]:
     """The lines of one benchmark."""
     machine = content["machine"]
-    yield f"\n## {content['name']}\n\n`python -m tests.{'fuzz' if name == 'fuzz' else 'benchmarks.' + name}`"
+    command = name if name == "fuzz" else name.replace("chaos_", "chaos ") if "chaos_" in name else f"benchmarks.{name}"
+    yield f"\n## {content['name']}\n\n`python -m tests.{command}`"
     yield f"({machine['cores']} cores, {machine['cpu']}, Python {machine['python']}, {machine['date']})\n"
     if rows := content["rows"]:
         columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -37,6 +37,10 @@ BENCHMARKS: dict[str, list[str]] = {
     "us_despeckle": ["--pictures", "3"],
     "us_real": ["--pictures", "2"],
     "us_speed": ["--untimed"],
+    "server_start": ["--repeats", "1", "--untimed"],
+    "server_latency": ["--requests", "60", "--untimed"],
+    "server_bodies": ["--repeats", "3", "--parallel-mb", "50"],
+    "server_soak": ["--jobs", "60", "--growth", "15"],
 }
 """Name: what to add for the small run that each commit makes."""
 
