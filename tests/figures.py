@@ -14,7 +14,8 @@ from tests.results import SECTIONS
 HEAD = """# Figures
 
 Of reading, writing, tiling, engines, the server and robustness; those of image quality are in
-[RESULTS.md](RESULTS.md). Written by `make figures` from the JSON under `docs/long/`, which `make long` makes. The command above each table prints it.
+[RESULTS.md](RESULTS.md). Written by `make figures` from the JSON under `docs/long/`, which `make long` makes. The
+command above each table prints it.
 Absolute times hold for the machine named; only the conditions marked pass or FAIL are claims.
 """
 
