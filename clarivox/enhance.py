@@ -85,8 +85,9 @@ def enhance(
     finer = (c, x * loaded.scale[0], y * loaded.scale[1], z * loaded.scale[2])
     array = restore.room(finer, volume.array.dtype, memory_limit_bytes)
     network = loaded.for_openvino() if engine == "openvino" else None
+    back: tuple[str, ...] = ()
     if isinstance(network, str):
-        notes += (f"run by torch, not OpenVINO: {network}",)
+        back = (f"run by torch, not OpenVINO: {network}",)
         network, engine = None, "torch"
     for place in places:
         run, tally = planned(loaded.network.to(place), loaded.windows, place, memory_limit_bytes), restore.Tally()
@@ -99,7 +100,7 @@ def enhance(
                 restore.restored(pieces, items, strength, tally, array)
             break
         except CapacityError as cause:
-            notes += (*run.notes, f"{cause}; the next device was tried")
+            back += (*run.notes, f"{cause}; the next device was tried")
             failed = cause
     else:
         raise failed
@@ -120,7 +121,8 @@ def enhance(
         clipped_voxels=tally.clipped,
         forced=force and not info.accepts(volume.modality),
         may_invent=info.may_invent,
-        notes=(*notes, *run.notes, *tally.notes(voxels)),
+        notes=(*notes, *back, *run.notes, *tally.notes(voxels)),
+        steps_back=(*back, *run.notes),
     )
     if info.grid == "scaled":
         return restore.on_finer_grid(volume, array, loaded.scale, provenance)

@@ -116,6 +116,8 @@ class Provenance:
     """The bundle was trained to look real: texture in the result may not be in the source."""
     notes: tuple[str, ...] = ()
     """Everything a reader must know: fallbacks, smaller windows, masked regions, clipped voxels."""
+    steps_back: tuple[str, ...] = ()
+    """Those of the notes that tell what was done otherwise than asked: memory, device, engine."""
 
 
 class Source(Protocol):
