@@ -20,6 +20,7 @@ from clarivox.server.audit import Audit
 from clarivox.server.auth import check_start, tls_options
 from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Catalogue, Services
+from clarivox.server.fleet_handle import start_supervisor
 from clarivox.server.keeper import Keeper
 from clarivox.server.keys import Keys
 from clarivox.server.ledger import Ledger
@@ -63,10 +64,13 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         keeper = Keeper(parts.ledger, parts.blobs)
         keeper.start()
         parts.audit.application("start")
+        supervisor = start_supervisor(settings) if workers else None
         try:
             yield
         finally:
             parts.draining.set()
+            if supervisor is not None:
+                await run_in_threadpool(supervisor.stop)
             await run_in_threadpool(keeper.stop)
             parts.ledger.close()
             with suppress(CapacityError):
