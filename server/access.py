@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from fastapi.routing import iter_route_contexts
+
 from clarivox.errors import CapacityError
 from clarivox.server.audit import Audit, Entry
 from clarivox.server.audit_events import event_of
@@ -126,4 +128,12 @@ class Access:
 
 def pattern(scope: Message) -> str:
     """The pattern of the route that a request found, empty where it found none."""
-    return str(getattr(scope.get("route"), "path", ""))
+    route = scope.get("route")
+    if route is None:
+        return ""
+    state = scope["app"].state
+    if not hasattr(state, "patterns"):
+        # A route knows its path only up to the router that it was put into.
+        found = iter_route_contexts(scope["app"].router.routes)
+        state.patterns = {id(context.original_route): context.path for context in found}
+    return str(state.patterns.get(id(route)) or getattr(route, "path", ""))

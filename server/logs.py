@@ -12,6 +12,7 @@ import logging.handlers
 import sys
 import traceback
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -76,14 +77,15 @@ def _formatter(renderer: Any) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=foreign,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        keep_exc_info=True,
-        keep_stack_info=False,
     )
 
 
 def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """When it was, in UTC."""
-    return structlog.processors.TimeStamper(fmt="iso", utc=True, key="at")(_, __, event)
+    record: logging.LogRecord | None = event.get("_record")
+    at = datetime.fromtimestamp(record.created, UTC) if record else datetime.now(UTC)
+    event["at"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
 
 
 def _unsaid(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, build_opener
 
@@ -124,8 +125,12 @@ class Provider:
     def _discover(self) -> str:
         """Where the provider publishes its keys."""
         place = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
-        with build_opener(_Stay).open(place, timeout=TIMEOUT_S) as answer:
-            found = json.loads(answer.read(1 << 20))
+        try:
+            with build_opener(_Stay).open(place, timeout=TIMEOUT_S) as answer:
+                found = json.loads(answer.read(1 << 20))
+        except HTTPError as error:
+            error.close()
+            raise
         if not isinstance(found, dict) or found.get("issuer") != self._issuer:
             raise ValueError("another issuer")
         address = str(found.get("jwks_uri"))
