@@ -21,6 +21,7 @@ from clarivox.server.auth import check_start, tls_options
 from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Catalogue, Services
 from clarivox.server.fleet_handle import start_supervisor
+from clarivox.server.heads import patient
 from clarivox.server.keeper import Keeper
 from clarivox.server.keys import Keys
 from clarivox.server.ledger import Ledger
@@ -150,6 +151,8 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
     tls = tls_options(settings)
     config = uvicorn.Config(
         app,
+        http=patient(settings.idle_timeout_s),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
