@@ -23,7 +23,7 @@ from clarivox.compare import Comparison, Figure, compare, spread
 from clarivox.io import atomic
 from clarivox.matching import matched, picture
 from clarivox.orientation import View, view
-from clarivox.page import policy_source
+from clarivox.policy import policy_source
 from clarivox.volume import Axis, Unit, Volume
 
 SHOWN_SLICES = 5

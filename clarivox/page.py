@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import importlib.resources
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clarivox import charts, pictures
+from clarivox.policy import policy_source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,11 +23,6 @@ RESEARCH = (
     '<p class="dim">Research software, not a medical device. An enhanced image can lose or invent detail: decide on '
     "the original.</p>"
 )
-
-
-def policy_source(text: str) -> str:
-    """A source of the content security policy that allows exactly this text."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def document(title: str, facts: Sequence[str], parts: Sequence[str], footer: str = "") -> str:

@@ -26,7 +26,7 @@ from clarivox.errors import OptionError
 from clarivox.io import atomic
 from clarivox.matching import matched
 from clarivox.orientation import view
-from clarivox.page import policy_source
+from clarivox.policy import policy_source
 from clarivox.scores import INPUT
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ BUNDLES = ("bundle", "model")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 THEIRS = ("image", "id", "label", "session_id", "StudyInstanceUID", "SeriesInstanceUID", "PatientID")
 """Parts of a query that name an object in a client's words."""
-SILENT = frozenset({*OPEN, "/metrics"})
-"""Paths without data: they are neither audited nor, when all went well, logged."""
+SILENT = frozenset({*OPEN, "/metrics", "/admin/standing"})
+"""Paths without data of patients: they are neither audited nor, when all went well, logged. Two are asked for often."""
 
 
 class Access:

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from clarivox import __version__
 from clarivox.errors import CapacityError
-from clarivox.server import logs, problems
+from clarivox.server import logs, metrics, problems, telemetry
 from clarivox.server.audit import Audit
 from clarivox.server.auth import check_start, tls_options
 from clarivox.server.blobs import Blobs
@@ -36,6 +36,8 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
     """
     modules = [
         "clarivox.server.routes.health",
+        "clarivox.server.routes.metrics",
+        "clarivox.server.routes.admin",
     ]
     if settings.monai_label:
         modules += []
@@ -77,6 +79,7 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
             with suppress(CapacityError):
                 parts.audit.application("stop")
             parts.audit.close()
+            await run_in_threadpool(telemetry.stop)
 
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger = Ledger(settings.ledger_url, settings=settings)
@@ -90,9 +93,11 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         max_body_size=settings.body_bytes,
+        telemetry=telemetry.for_fastapi(settings),
         separate_input_output_schemas=False,
     )
     app.state.services = parts
+    metrics.install(app, parts)
     protect(app, settings, Keys(ledger.database), parts.audit)
     problems.install(app)
     for router in routers(settings):
