@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from clarivox.errors import ClarivoxError
 from clarivox.server.devices import devices, threads
+from clarivox.server.logs import configure
 from clarivox.server.orders import closed, opened
 from clarivox.server.settings import Settings
 from clarivox.server.slot import Slot
@@ -224,7 +225,9 @@ def main() -> None:
     """Supervise as the process that started this one says; it lives no longer than that one."""
     line = sys.stdin.readline()
     order = json.loads(line)
-    supervisor = Supervisor(opened(order["settings"]), order.get("command") or COMMAND)
+    settings = opened(order["settings"])
+    configure(settings, "supervisor")
+    supervisor = Supervisor(settings, order.get("command") or COMMAND)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, supervisor.drain)
     signal.signal(signal.SIGQUIT, supervisor.drain_now)

@@ -7,8 +7,11 @@ kept; of an exception the types and the lines, not its text.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import logging.handlers
+import os
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -25,7 +28,9 @@ from clarivox.server.settings import Settings
 OURS = ("clarivox", "uvicorn", "alembic")
 """Loggers whose messages are written in our own code or hold no data."""
 FILE_BYTES = 16 << 20
-"""Size at which a log file is set aside; four are kept."""
+"""Size at which the log file is set aside."""
+KEPT = 3
+"""How many that were set aside are kept."""
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("clarivox")
 """Where every module of the server logs: `log.info("claimed", job=job.id, attempt=2)`."""
@@ -35,12 +40,16 @@ job_bound = structlog.contextvars.bound_contextvars
 
 
 def configure(settings: Settings, process: str = "server") -> None:
-    """Set up the logging of this process: to its standard error, and as JSON to a file in data_dir/log.
+    """Set up the logging of this process: to its standard error, and as JSON to data_dir/log/clarivox.jsonl.
 
     Args:
         settings: level, form and folder.
-        process: what the file is called, as server or worker-cpu-0.
+        process: server, supervisor or worker; stands in each line of the file, which all processes share.
     """
+
+    def signed(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {**event, "process": process, "pid": os.getpid()}
+
     ours = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, _stamp, _places]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *ours, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -54,10 +63,8 @@ def configure(settings: Settings, process: str = "server") -> None:
     screen.setFormatter(_formatter(structlog.dev.ConsoleRenderer(colors=False) if plain else as_json))
     folder = settings.data_dir / "log"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept = logging.handlers.RotatingFileHandler(
-        folder / f"{process}.jsonl", maxBytes=FILE_BYTES, backupCount=3, encoding="utf-8", delay=True
-    )
-    kept.setFormatter(_formatter(as_json))
+    kept = Kept(folder / "clarivox.jsonl", encoding="utf-8", delay=True)
+    kept.setFormatter(_formatter(signed, as_json))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -72,11 +79,28 @@ def configure(settings: Settings, process: str = "server") -> None:
     sys.excepthook = _last_words
 
 
-def _formatter(renderer: Any) -> logging.Formatter:
-    foreign = [structlog.stdlib.add_log_level, _stamp, _unsaid, _places]
+class Kept(logging.handlers.WatchedFileHandler):
+    """A file that several processes append to; the one that finds it large sets it aside, the others follow."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        place = Path(self.baseFilename)
+        if place.exists() and place.stat().st_size > FILE_BYTES:
+            with (place.parent / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if place.exists() and place.stat().st_size > FILE_BYTES:
+                    for number in range(KEPT - 1, 0, -1):
+                        with contextlib.suppress(FileNotFoundError):
+                            place.with_suffix(f".{number}.jsonl").rename(place.with_suffix(f".{number + 1}.jsonl"))
+                    place.rename(place.with_suffix(".1.jsonl"))
+        super().emit(record)
+
+
+def _formatter(*last: Any) -> logging.Formatter:
+    foreign = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, _stamp, _unsaid, _places]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=foreign,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
 
 

@@ -138,6 +138,12 @@ class Worker:
 
     def attempt(self, task: Task) -> bool:
         """Run one job to its end, whatever that is; True where this process must end."""
+        from clarivox.server.logs import job_bound
+
+        with job_bound(job=task.job.id):
+            return self._attempt(task)
+
+    def _attempt(self, task: Task) -> bool:
         from clarivox.server import work
         from clarivox.server.ending import settle
 
@@ -192,10 +198,12 @@ def built(order: dict[str, Any], out: int | None) -> Worker:
     from clarivox.server.blobs import Blobs
     from clarivox.server.child_link import Nursery
     from clarivox.server.ledger import Ledger
+    from clarivox.server.logs import configure
     from clarivox.server.orders import opened
     from clarivox.server.work import Shop
 
     settings = opened(order["settings"])
+    configure(settings, "worker")
     ledger = Ledger(settings.ledger_url, settings=settings)
     blobs = Blobs(settings.data_dir, settings)
     own = settings.data_dir / "bundles"

@@ -2,6 +2,7 @@
 import io
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 import structlog
 
 from clarivox.errors import SeriesError
-from clarivox.server.logs import configure, job_bound, log
+from clarivox.server.logs import Kept, configure, job_bound, log
 from clarivox.server.settings import Settings
 
 NAME = "Smith^John"
@@ -25,13 +26,14 @@ def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     root = logging.getLogger()
     kept, level, hook = root.handlers[:], root.level, sys.excepthook
     root.handlers = []
-    configure(Settings(data_dir=tmp_path, log_format="json"), "worker-cpu-0")
+    configure(Settings(data_dir=tmp_path, log_format="json"), "worker")
     logging.raiseExceptions = True
 
     def read() -> list[dict[str, Any]]:
         said = [json.loads(line) for line in screen.getvalue().splitlines()]
-        file = tmp_path / "log" / "worker-cpu-0.jsonl"
-        assert (file.read_text() if file.exists() else "") == screen.getvalue()
+        file = tmp_path / "log" / "clarivox.jsonl"
+        kept = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        assert kept == [{**line, "process": "worker", "pid": os.getpid()} for line in said]
         return said
 
     yield read
@@ -102,3 +104,22 @@ def test_only_the_server_may_read_its_logs(tmp_path: Path, lines: Any):
     log.info("x")
     lines()
     assert (tmp_path / "log").stat().st_mode & 0o077 == 0
+
+
+def test_a_log_that_grows_is_set_aside_and_the_oldest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("clarivox.server.logs.FILE_BYTES", 1000)
+    writers = [Kept(tmp_path / "clarivox.jsonl", encoding="utf-8", delay=True) for _ in range(2)]
+    for number in range(100):
+        writers[number % 2].handle(logging.makeLogRecord({"msg": f"{number:03d}" + "x" * 96}))
+    for writer in writers:
+        writer.close()
+    files = sorted(tmp_path.glob("*.jsonl"))
+    assert [file.name for file in files] == [
+        "clarivox.1.jsonl",
+        "clarivox.2.jsonl",
+        "clarivox.3.jsonl",
+        "clarivox.jsonl",
+    ]
+    newest = [line[:3] for file in files[2::-1] + files[3:] for line in file.read_text().splitlines()]
+    assert newest == [f"{number:03d}" for number in range(100 - len(newest), 100)]
+    assert all(file.stat().st_size < 1200 for file in files)
