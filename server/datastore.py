@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
@@ -55,7 +55,7 @@ class Image:
     @property
     def extension(self) -> str:
         """Of its file: `.nii.gz`, `.zip`."""
-        return "." + self.file.name.split(".", 1)[1] if "." in self.file.name else ""
+        return _extension(self.file)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ class Label:
     tag: str
     file: FileRef
     info: dict[str, Any]
+
+    @property
+    def extension(self) -> str:
+        """Of its file."""
+        return _extension(self.file)
 
 
 class Datastore:
@@ -193,6 +198,19 @@ class Datastore:
             raise NotFoundError("the image has no label of that tag", code="no_such_label")
         return self._label(row)
 
+    def tell_label(self, name: str, tag: str, info: Mapping[str, Any]) -> Label:
+        """Adds to what is known of a label.
+
+        Raises:
+            NotFoundError: there is no such image, or no such label (code no_such_label).
+        """
+        label, key = self.label(name, tag), self.find(name).key
+        where = and_(tables.label.c.image_id == key, tables.label.c.tag == tag)
+        sealed = self._seal.close(label.info | dict(info))
+        with self._database.write() as connection:
+            connection.execute(update(tables.label).where(where).values(sealed=sealed))
+        return self.label(name, tag)
+
     def remove_label(self, name: str, tag: str) -> None:
         """Removes one label of an image.
 
@@ -319,9 +337,8 @@ def check_tag(tag: str) -> None:
         raise OptionError("a tag has 1 to 64 letters, digits, dots, dashes and underscores", code="bad_tag")
 
 
-def called(file: FileRef, name: str) -> FileRef:
-    """The file under another name of ours, for a download."""
-    return replace(file, name=name)
+def _extension(file: FileRef) -> str:
+    return "." + file.name.split(".", 1)[1] if "." in file.name else ""
 
 
 def _numbered(name: str) -> Iterator[str]:

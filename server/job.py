@@ -37,6 +37,8 @@ class Kind(StrEnum):
     BATCH = "batch"
     """Makes a job for each image of the datastore, and ends when they have."""
     TRAIN = "train"
+    SCORING = "scoring"
+    """Gathers what the results of the datastore changed."""
 
 
 class Role(StrEnum):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,6 +124,26 @@ def _read(path: Path) -> Iterator[bytes]:
     with path.open("rb", buffering=0) as stream:
         while chunk := stream.read(_CHUNK):
             yield chunk
+
+
+def one_of_zip(path: Path, name: str) -> Body | None:
+    """The only file of a zip that packs nothing; None where there are several.
+
+    Args:
+        path: a zip that this server wrote.
+        name: what the file is called.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if len(entries) != 1 or entries[0].compress_type != zipfile.ZIP_STORED:
+            return None
+
+    def pieces() -> Iterator[bytes]:
+        with zipfile.ZipFile(path) as archive, archive.open(entries[0]) as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
+
+    return Body(name, "application/dicom", entries[0].file_size, pieces())
 
 
 def sent(body: Body) -> Response:

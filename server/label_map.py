@@ -37,8 +37,8 @@ class Grid(NamedTuple):
 
     @classmethod
     def of(cls, about: dict[str, Any]) -> Grid:
-        """The grid of a volume as a job's metrics describe it: shape (C, X, Y, Z) and affine."""
-        x, y, z = (int(side) for side in about["shape"][-3:])
+        """The grid of a volume as a job's metrics describe it: shape (X, Y, Z) and affine."""
+        x, y, z = (int(side) for side in about["shape"])
         return cls((x, y, z), tuple(tuple(float(n) for n in row) for row in about["affine"]))
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -132,43 +131,13 @@ def result_of(job: Job) -> FileRef:
     raise NotFoundError("the job has no result", code="no_result")
 
 
-def series_facts(labels: Labels, job: Job) -> dict[str, Any]:
-    """What the viewers want to know of a DICOM series that a job made; nothing for other formats."""
-    index = next((file for file in job.results if file.role == Role.INDEX), None)
-    if index is None:
-        return {}
-    with labels.parts.blobs.path(index.sha256).open(encoding="utf-8") as stream:
-        return facts_of(json.load(stream))
+def is_dicom(file: FileRef) -> bool:
+    """Whether a file holds DICOM; a zip of ours or of a client holds nothing else that a viewer shows."""
+    return file.media in ("application/dicom", "application/zip")
 
 
-_FACTS = {
-    "StudyInstanceUID": "0020000D",
-    "SeriesInstanceUID": "0020000E",
-    "PatientID": "00100020",
-    "Modality": "00080060",
-    "StudyDate": "00080020",
-    "StudyTime": "00080030",
-}
-
-
-def facts_of(index: Any) -> dict[str, Any]:
-    """Study, series, patient and the like from the first instance of an index of DICOM JSON.
-
-    >>> facts_of([{"0020000E": {"vr": "UI", "Value": ["1.2.3"]}}])
-    {'SeriesInstanceUID': '1.2.3'}
-    """
-    first = _first_instance(index)
-    found = {name: first.get(tag, {}).get("Value", [None])[0] for name, tag in _FACTS.items()}
-    return {name: value for name, value in found.items() if isinstance(value, str)}
-
-
-def _first_instance(index: Any) -> Any:
-    """The first object with tags for keys, wherever the index keeps it."""
-    if isinstance(index, dict):
-        if _FACTS["SeriesInstanceUID"] in index:
-            return index
-        index = list(index.values())
-    for one in index if isinstance(index, list) else ():
-        if found := _first_instance(one):
-            return found
-    return {}
+def shown_extension(file: FileRef) -> str:
+    """The ending of what `/datastore/image` gives for a file: DICOM goes as NIfTI, which every viewer reads."""
+    if is_dicom(file):
+        return ".nii.gz"
+    return "." + file.name.split(".", 1)[1] if "." in file.name else ""

@@ -21,9 +21,11 @@ from clarivox.server.auth import check_start, tls_options
 from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Catalogue, Services
 from clarivox.server.fleet_handle import start_supervisor
+from clarivox.server.foreman import Foreman
 from clarivox.server.heads import patient
 from clarivox.server.keeper import Keeper
 from clarivox.server.keys import Keys
+from clarivox.server.label_parts import labels_of
 from clarivox.server.ledger import Ledger
 from clarivox.server.protection import protect
 from clarivox.server.settings import Settings
@@ -40,7 +42,8 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
         "clarivox.server.routes.admin",
     ]
     if settings.monai_label:
-        modules += []
+        named = ("info", "infer", "image", "label", "session", "sample", "tasks", "model", "logs", "auth", "proxy")
+        modules += [f"clarivox.server.routes.monailabel_{name}" for name in named]
     if settings.dicom_web:
         modules += []
     for module in modules:
@@ -66,6 +69,9 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         await run_in_threadpool(start, parts)
         keeper = Keeper(parts.ledger, parts.blobs)
         keeper.start()
+        foreman = Foreman(labels_of(parts)) if settings.monai_label else None
+        if foreman is not None:
+            foreman.start()
         parts.audit.application("start")
         supervisor = start_supervisor(settings) if workers else None
         try:
@@ -74,6 +80,8 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
             parts.draining.set()
             if supervisor is not None:
                 await run_in_threadpool(supervisor.stop)
+            if foreman is not None:
+                await run_in_threadpool(foreman.stop)
             await run_in_threadpool(keeper.stop)
             parts.ledger.close()
             with suppress(CapacityError):

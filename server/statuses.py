@@ -13,6 +13,7 @@ _BY_CODE: dict[str, int] = {
     "idempotency_mismatch": 422,
     "unknown_bundle": 422,
     "owner_quota": 429,
+    "task_running": 429,
     "no_scope": 403,
     "not_allowed": 403,
     "not_from_here": 403,
