@@ -45,7 +45,10 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
         named = ("info", "infer", "image", "label", "session", "sample", "tasks", "model", "logs", "auth", "proxy")
         modules += [f"clarivox.server.routes.monailabel_{name}" for name in named]
     if settings.dicom_web:
-        modules += []
+        modules += [
+            "clarivox.server.routes.dicomweb_search",
+            "clarivox.server.routes.dicomweb",
+        ]
     for module in modules:
         yield import_module(module).router
 

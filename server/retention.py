@@ -15,7 +15,7 @@ from clarivox.server.blobs import Blobs
 from clarivox.server.dialects import Database
 from clarivox.server.job import State
 from clarivox.server.settings import Settings
-from clarivox.server.tables import blob_loose, blob_use, job, job_event, worker
+from clarivox.server.tables import blob_loose, blob_use, dicom_series, job, job_event, worker
 
 BATCH = 200
 """Jobs of one transaction, so that others wait only a moment."""
@@ -98,6 +98,7 @@ def purge_job(database: Database, connection: Connection, row: RowMapping, now: 
     """Take an ended job's files from it; what it was and came to stays."""
     if row["state"] != State.PURGED and transitions.move(connection, row, State.PURGED, expires_at=now, results=[]):
         transitions.disuse(database, connection, f"job:{row['id']}", now)
+        connection.execute(delete(dicom_series).where(dicom_series.c.job_id == row["id"]))
         transitions.say(database, connection, row, "purged", now, was=row["state"])
 
 

@@ -20,6 +20,7 @@ _BY_CODE: dict[str, int] = {
     "other_origin": 403,
     "method_not_allowed": 405,
     "not_acceptable": 406,
+    "bad_query": 400,
     "too_slow": 408,
     "wrong_offset": 416,
     "empty_range": 416,

@@ -227,4 +227,14 @@ session = Table(
     Column("expiry_s", Integer, nullable=False),
 )
 
-# dicomweb: dicom_instance
+# dicomweb: in which index of which job a series is described; of its identifiers digests only
+dicom_series = Table(
+    "dicom_series",
+    metadata,
+    Column("job_id", IDENTIFIER, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("study", String(32), nullable=False),
+    Column("series", String(32), nullable=False),
+    PrimaryKeyConstraint("job_id", "sha256", "study", "series"),
+    Index("dicom_series_study", "study", "series"),
+)
