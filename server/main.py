@@ -102,6 +102,7 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         summary="Medical image enhancement: the geometry kept, every change shown.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
         max_body_size=settings.body_bytes,
         telemetry=telemetry.for_fastapi(settings),
