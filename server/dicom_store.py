@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, literal, select
 
-from clarivox.errors import NotFoundError, ServiceError
+from clarivox.errors import FormatError, NotFoundError, ServiceError
 from clarivox.server.blobs import Blobs
 from clarivox.server.job import Role, State
 from clarivox.server.ledger import Ledger
@@ -30,6 +30,9 @@ MAGIC = b"clarivox-index1\n"
 
 CACHE_BYTES = 32 << 20
 """Heads and lists of instances that are kept in memory, by about what they take there."""
+
+HEAD_BYTES = 64 << 20
+"""Longest head of an index that counts."""
 
 PARSED = 8
 """Bytes in memory for each byte of JSON, about."""
@@ -326,17 +329,21 @@ def record(ledger: Ledger, job_id: str, sha256: str, index: Path, sources: Seque
         sources: SHA-256 of the files that it was to be made of; it may name no others.
 
     Raises:
-        ServiceError: it is no index of these.
+        FormatError: it is no index of these.
         BusyError: the database does not answer.
     """
-    size, at = _tail(index)
-    head = json.loads(read(index, at, size - at - 32))
-    if head["sources"] != list(sources):
-        raise ServiceError("the index names files of others", code="bad_index")
+    try:
+        size, at = _tail(index)
+        head = json.loads(read(index, at, min(size - at - 32, HEAD_BYTES)))
+        found = {(key_of(part["study"]), key_of(part["series"])) for part in head["series"]}
+        right = head["sources"] == list(sources)
+    except (ServiceError, AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError):
+        right = False
+    if not right:
+        raise FormatError("the index is none of the files that it was to be made of", code="bad_index")
     with ledger.database.write() as connection:
-        for part in head["series"]:
-            keys = {"study": key_of(part["study"]), "series": key_of(part["series"])}
-            row = {"job_id": job_id, "sha256": sha256, **keys}
+        for study, series in sorted(found):
+            row = {"job_id": job_id, "sha256": sha256, "study": study, "series": series}
             ledger.database.upsert(connection, dicom_series, tuple(row), row)
 
 

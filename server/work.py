@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clarivox.errors import CapacityError, ClarivoxError, FormatError
+from clarivox.errors import CapacityError, ClarivoxError, FormatError, InputError
 from clarivox.server.child_link import Nursery, limits_of, rebuilt, result_path
+from clarivox.server.dicom_store import record
 from clarivox.server.job import FileRef, Job, Outcome, Role, State
 from clarivox.server.task import Task
 
@@ -320,9 +321,16 @@ def indexed(task: Task, shop: Shop, results: list[FileRef]) -> list[FileRef]:
     sources = [(file.sha256, str(shop.blobs.path(file.sha256).resolve())) for file in files]
     order = {"do": "index", "sources": sources, "limits": limits_of(shop.settings)}
     size = sum(file.bytes for file in files)
-    found = task.child.call(order, task.share(0, 1), size_bytes=size)
-    path = found.get("path") if isinstance(found, dict) else ""
-    return [stored(task, shop, path, Role.INDEX, "application/octet-stream", "index.bin")] if path else []
+    try:
+        found = task.child.call(order, task.share(0, 1), size_bytes=size)
+        path = found.get("path") if isinstance(found, dict) else ""
+        if not path:
+            return []
+        index = stored(task, shop, path, Role.INDEX, "application/octet-stream", "index.bin")
+        record(shop.ledger, task.job.id, index.sha256, task.folder / path, [sha256 for sha256, _ in sources])
+    except InputError:
+        return []  # a job does not fail because viewers cannot be shown its files
+    return [index]
 
 
 def cleared(task: Task) -> None:
