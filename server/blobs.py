@@ -266,7 +266,19 @@ class Writer:
         Raises:
             CapacityError: the disk is full, code disk_full.
         """
+        self.hash(piece)
+        self.store(piece)
+
+    def hash(self, piece: bytes | bytearray | memoryview) -> None:
+        """One half of `write`; another thread may do the other at the same time."""
         self.digest.update(piece)
+
+    def store(self, piece: bytes | bytearray | memoryview) -> None:
+        """The other half.
+
+        Raises:
+            CapacityError: the disk is full, code disk_full.
+        """
         write_all(self.file, piece)
         self.bytes += len(piece)
 
@@ -303,8 +315,20 @@ class Upload:
         Raises:
             CapacityError: the disk is full, code disk_full.
         """
+        self.hash(piece)
+        self.store(piece)
+
+    def hash(self, piece: bytes | bytearray | memoryview) -> None:
+        """One half of `write`; another thread may do the other at the same time."""
         if self.digest is not None:
             self.digest.update(piece)
+
+    def store(self, piece: bytes | bytearray | memoryview) -> None:
+        """The other half.
+
+        Raises:
+            CapacityError: the disk is full, code disk_full.
+        """
         write_all(self.file, piece)
 
     def commit(self) -> int:

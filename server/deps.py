@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 from clarivox.bundle import BundleInfo, catalogue
-from clarivox.errors import NotFoundError
+from clarivox.errors import BundleError, NotFoundError
 from clarivox.server.audit import Audit
+from clarivox.server.auth import Reader
 from clarivox.server.blobs import Blobs
+from clarivox.server.job import FileRef, Job
 from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
+from clarivox.server.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +45,16 @@ class Catalogue:
             raise NotFoundError(f"there is no bundle {name[:80]!r}; GET /v1/bundles lists them", code="no_such_bundle")
         return self._by_name[name]
 
+    def known(self, name: str) -> BundleInfo:
+        """A bundle that a job asks for.
+
+        Raises:
+            BundleError: there is none, code unknown_bundle.
+        """
+        if name not in self._by_name:
+            raise BundleError(f"there is no bundle {name[:80]!r}; GET /v1/bundles lists them", code="unknown_bundle")
+        return self._by_name[name]
+
     def all(self) -> list[BundleInfo]:
         """Every bundle, by name."""
         return list(self._by_name.values())
@@ -58,6 +71,12 @@ class Services:
     audit: Audit
     draining: threading.Event = field(default_factory=threading.Event)
     """Set when the server stops: new work is refused, waiting requests return."""
+    watch: Watch = field(init=False)
+    conversions: dict[tuple[str, str], FileRef] = field(default_factory=dict)
+    """Results in other formats, by the SHA-256 of the result and the format."""
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.ledger, self.draining.is_set)
 
 
 def services(request: Request) -> Services:
@@ -68,3 +87,16 @@ def services(request: Request) -> Services:
 
 Parts = Annotated[Services, Depends(services)]
 """A parameter of a route: `def route(parts: Parts)`."""
+
+
+def owned(job_id: str, parts: Parts, caller: Reader) -> Job:
+    """The job of a path, if the caller may see it.
+
+    Raises:
+        NotFoundError: there is none, or it is another's.
+    """
+    return parts.ledger.get(job_id, caller.sees)
+
+
+Owned = Annotated[Job, Depends(owned)]
+"""A parameter of a route below a job."""

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from clarivox import __version__
 from clarivox.errors import CapacityError
-from clarivox.server import logs, metrics, problems, telemetry
+from clarivox.server import logs, metrics, openapi, problems, telemetry
 from clarivox.server.audit import Audit
 from clarivox.server.auth import check_start, tls_options
 from clarivox.server.blobs import Blobs
@@ -27,6 +27,7 @@ from clarivox.server.keeper import Keeper
 from clarivox.server.keys import Keys
 from clarivox.server.label_parts import labels_of
 from clarivox.server.ledger import Ledger
+from clarivox.server.patience import Patience
 from clarivox.server.protection import protect
 from clarivox.server.settings import Settings
 
@@ -40,6 +41,11 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
         "clarivox.server.routes.health",
         "clarivox.server.routes.metrics",
         "clarivox.server.routes.admin",
+        "clarivox.server.routes.jobs",
+        "clarivox.server.routes.results",
+        "clarivox.server.routes.enhance",
+        "clarivox.server.routes.blobs",
+        "clarivox.server.routes.bundles",
     ]
     if settings.monai_label:
         named = ("info", "infer", "image", "label", "session", "sample", "tasks", "model", "logs", "auth", "proxy")
@@ -81,6 +87,7 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
             yield
         finally:
             parts.draining.set()
+            await parts.watch.close()
             if supervisor is not None:
                 await run_in_threadpool(supervisor.stop)
             if foreman is not None:
@@ -104,14 +111,15 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
-        max_body_size=settings.body_bytes,
         telemetry=telemetry.for_fastapi(settings),
         separate_input_output_schemas=False,
     )
     app.state.services = parts
     metrics.install(app, parts)
     protect(app, settings, Keys(ledger.database), parts.audit)
+    app.add_middleware(Patience, idle_s=settings.idle_timeout_s, body_bytes=settings.body_bytes)
     problems.install(app)
+    openapi.describe(app)
     for router in routers(settings):
         app.include_router(router)
     return app

@@ -80,7 +80,7 @@ def install(app: FastAPI) -> None:
     handler.handlers = {kind: handler.handlers[kind] for kind in sorted(handler.handlers, key=_depth, reverse=True)}
     plain = app.openapi
     add_exception_handler(app, handler)
-    app.openapi = plain  # type: ignore[method-assign]  # ours is in openapi.py
+    app.openapi = plain  # type: ignore[method-assign]
     for kind in (ClarivoxError, SQLAlchemyError, OSError):
         app.add_exception_handler(kind, handler)
 
@@ -90,8 +90,9 @@ def _depth(kind: type[Exception]) -> int:
 
 
 def _ours(_handler: ExceptionHandler, request: Request, error: ClarivoxError) -> Problem:
-    job = request.path_params.get("job_id")
-    return problem_of(error, job=str(job)) if job else problem_of(error)
+    job = request.path_params.get("job_id") or getattr(request.state, "job_id", None)
+    headers = getattr(request.state, "problem_headers", None)
+    return problem_of(error, headers, job=str(job)) if job else problem_of(error, headers)
 
 
 def _database(_handler: ExceptionHandler, _request: Request, _error: SQLAlchemyError) -> Problem:
@@ -139,6 +140,8 @@ def _translated(error: HTTPException) -> ClarivoxError:
             return LimitError("the body is larger than the server takes", code="body_too_large")
         case 415:
             return FormatError("this type of content is not taken here", code="unsupported_media")
+        case 416:
+            return InputError("the range lies outside the file", code="empty_range")
         case 503:
             return BusyError("not now; ask again", code="busy")
         case status if status >= 500:

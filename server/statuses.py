@@ -22,7 +22,6 @@ _BY_CODE: dict[str, int] = {
     "not_acceptable": 406,
     "bad_query": 400,
     "too_slow": 408,
-    "wrong_offset": 416,
     "empty_range": 416,
 }
 """Codes whose status is not that of their class."""

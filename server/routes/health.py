@@ -5,10 +5,29 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from clarivox.errors import BusyError
+from clarivox.server.deps import Parts
+from clarivox.server.job import State
+from clarivox.server.problems import responses
+from clarivox.server.schemas import Live, Ready
+
 router = APIRouter(tags=["health"])
+
+ABLE = ("ready", "busy")
 
 
 @router.get("/livez", operation_id="livez")
-async def livez() -> dict[str, str]:
+async def livez() -> Live:
     """Whether the process answers; nothing else is asked."""
-    return {"status": "live"}
+    return Live()
+
+
+@router.get("/readyz", operation_id="readyz", responses=responses(503))
+def readyz(parts: Parts) -> Ready:
+    """Whether the server can work: its database answers, and a worker says that it is ready. Otherwise 503."""
+    if parts.draining.is_set():
+        raise BusyError("the server is stopping", code="draining")
+    able = sum(one.state in ABLE for one in parts.ledger.workers())
+    if not able:
+        raise BusyError("no worker is ready yet", code="no_worker", retry_after_s=2)
+    return Ready(status="ready", workers=able, queued=parts.ledger.counts()[State.QUEUED])

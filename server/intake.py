@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request for a job as it arrives: as a form with files, as one raw file, or by reference to files that are here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from clarivox.errors import BusyError, FormatError, InputError
+from clarivox.server import admission
+from clarivox.server.auth import Caller
+from clarivox.server.blobs import Blobs
+from clarivox.server.deps import Services
+from clarivox.server.forms import read_form
+from clarivox.server.job import FileRef, Job, NewJob
+from clarivox.server.pump import Pump
+from clarivox.server.schemas import JobRequest, Params, Wish, check_params
+
+RAW = (
+    "application/octet-stream",
+    "application/dicom",
+    "application/zip",
+    "application/gzip",
+    "application/x-gzip",
+    "application/x-nifti",
+    "application/x-nrrd",
+    "image/png",
+    "image/jpeg",
+    "image/tiff",
+)
+"""Types of content that are one file; what it is, is decided by what it holds."""
+JSON_BYTES = 1 << 20
+TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+PARAMS = {field.alias or name for name, field in Params.model_fields.items()} - {"options"}
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_MARKS = (
+    (b"PK\x03\x04", "application/zip"),
+    (b"PK\x05\x06", "application/zip"),
+    (b"\x1f\x8b", "application/gzip"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, with its files in the store."""
+
+    wish: Wish
+    files: tuple[FileRef, ...]
+
+
+def media_of(head: bytes) -> str:
+    """The type that a file begins as; for the record only, the worker looks for itself.
+
+    >>> media_of(b"PK\\x03\\x04"), media_of(b"?")
+    ('application/zip', 'application/octet-stream')
+    """
+    if head[128:132] == b"DICM":
+        return "application/dicom"
+    return next((media for mark, media in _MARKS if head.startswith(mark)), "application/octet-stream")
+
+
+def referred(blobs: Blobs, sha256: str, role: str) -> FileRef:
+    """A file of the store as the input of a job.
+
+    Raises:
+        NotFoundError: it is not there, code no_such_blob.
+        FormatError: it is empty.
+    """
+    size = blobs.size(sha256)
+    if size == 0:
+        raise FormatError("the file is empty; fetch it again", code="empty_file")
+    with blobs.path(sha256).open("rb") as stream:
+        return FileRef(role, sha256, size, media_of(stream.read(132)), role)
+
+
+def check_room(parts: Services, caller: Caller, request: Request) -> None:
+    """Refuse before the body is read what would be refused after it.
+
+    Raises:
+        BusyError: the server stops, or the queue is full.
+        CapacityError: there is no room on the disk.
+    """
+    if parts.draining.is_set():
+        raise BusyError("the server is stopping; ask again when it is back", code="draining")
+    with parts.ledger.database.read() as connection:
+        admission.check_room(connection, caller.owner, parts.settings)
+    parts.blobs.admit(length_of(request))
+
+
+def length_of(request: Request) -> int:
+    """Bytes of the body as its header says; 0 where it does not."""
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+async def receive(request: Request, parts: Services, caller: Caller) -> Asked:
+    """Take a request for a job, whichever way it comes.
+
+    Raises:
+        ClarivoxError: it is refused, or its files are.
+        RequestValidationError: a value is not as the schema says.
+    """
+    kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+    if kind not in ("application/json", "multipart/form-data", *RAW):
+        raise FormatError(
+            "this type of content is not taken here; send a form (multipart/form-data), one file "
+            "(application/octet-stream), or application/json",
+            code="unsupported_media",
+        )
+    query = request.query_params
+    if kind in RAW:
+        wish = wish_of(query, "query")  # before the body: a typing error costs no upload
+        check_params(parts.catalogue.known(wish.bundle), wish.params)
+    await run_in_threadpool(check_room, parts, caller, request)
+    if kind == "application/json":
+        if query:
+            raise refused("query", next(iter(query)), "a request in JSON says all in its body")
+        return await run_in_threadpool(by_reference, parts.blobs, await small_body(request))
+    if kind in RAW:
+        return Asked(wish, (await one_file(request, parts.blobs),))
+    fields, files = await read_form(request, parts)
+    wish = wish_of({**query, **fields}, "body")
+    return Asked(wish, tuple([await run_in_threadpool(referred, parts.blobs, files[role], role) for role in files]))
+
+
+async def small_body(request: Request) -> bytes:
+    """A body of JSON.
+
+    Raises:
+        InputError: it is too large for that.
+    """
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > JSON_BYTES:
+            raise InputError(f"a request by reference has at most {JSON_BYTES} bytes", code="bad_request")
+    return bytes(body)
+
+
+def by_reference(blobs: Blobs, body: bytes) -> Asked:
+    """A request whose files are here already.
+
+    Raises:
+        NotFoundError: one is not, code no_such_blob.
+        RequestValidationError: the body is not as the schema says.
+    """
+    wanted = validated(JobRequest, body, "body")
+    if sum(one.role == "input" for one in wanted.inputs) == 0:
+        raise InputError("a job needs an input; the roles are input and like", code="no_file")
+    return Asked(wanted, tuple(referred(blobs, one.sha256, one.role) for one in wanted.inputs))
+
+
+async def one_file(request: Request, blobs: Blobs) -> FileRef:
+    """The body, as one file of the store; nothing of it stays where it breaks off.
+
+    Raises:
+        FormatError: it is empty.
+        CapacityError: the disk is full.
+    """
+    with blobs.writer() as writer:
+        try:
+            async with Pump(writer.hash, writer.store) as pump:
+                async for piece in request.stream():
+                    if piece:
+                        await pump.put(piece)
+        except ClientDisconnect:
+            raise InputError("the body broke off", code="too_slow") from None
+        if writer.bytes == 0:
+            raise FormatError("the file is empty; fetch it again", code="empty_file")
+        sha256, _ = await run_in_threadpool(writer.commit)
+    return await run_in_threadpool(referred, blobs, sha256, "input")
+
+
+def wish_of(fields: Mapping[str, str], where: str) -> Wish:
+    """What a form, or a query, asks for: the fields of `Wish` and, beside them, those of `Params`.
+
+    Raises:
+        RequestValidationError: a value is not as the schema says.
+    """
+    wish: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in ("options", "params", "tags"):
+            try:
+                found = json.loads(value)
+            except (ValueError, RecursionError):
+                raise refused(where, name, "is not JSON") from None
+            if not isinstance(found, dict):
+                raise refused(where, name, "is not a JSON object")
+            if name == "params":
+                params = {**found, **params}
+            else:
+                (params if name == "options" else wish)[name] = found
+        elif name in PARAMS:
+            params[name] = value
+        else:
+            wish[name] = value
+    return validated(Wish, {**wish, "params": params}, where)
+
+
+def validated(schema: type[Model], content: Any, where: str) -> Model:
+    """Content as a schema has it: JSON to the letter, words of a form by what they mean.
+
+    Raises:
+        RequestValidationError: it is not so.
+    """
+    try:
+        if isinstance(content, bytes):
+            return schema.model_validate_json(content, strict=True)
+        return schema.model_validate(content)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**one, "loc": (where, *one["loc"])} for one in found]) from None
+
+
+def refused(where: str, name: str, says: str) -> RequestValidationError:
+    """For a value that is wrong before any schema sees it."""
+    return RequestValidationError([{"loc": (where, name), "msg": says, "type": "value_error"}])
+
+
+def new_job(asked: Asked, parts: Services, caller: Caller, request: Request) -> NewJob:
+    """What the ledger is asked for.
+
+    Raises:
+        BundleError: there is no such bundle, code unknown_bundle.
+        OptionError: an option does not suit the bundle.
+        InputError: the key of the request is no key.
+    """
+    info = parts.catalogue.known(asked.wish.bundle)
+    params = check_params(info, asked.wish.params)
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise InputError("an Idempotency-Key has 1 to 255 printable characters of ASCII", code="bad_request")
+    wish = asked.wish.model_dump(mode="json", by_alias=True)
+    said = json.dumps([wish, [[one.role, one.sha256] for one in asked.files]], sort_keys=True)
+    trace = request.headers.get("traceparent", "")
+    return NewJob(
+        owner=caller.owner,
+        inputs=asked.files,
+        bundle=info.name,
+        bundle_version=info.version,
+        params=params,
+        priority=asked.wish.priority,
+        deadline=asked.wish.deadline,
+        max_attempts=parts.settings.max_attempts,
+        tags=asked.wish.tags,
+        idem_key=key,
+        request_hash=hashlib.sha256(said.encode()).hexdigest() if key is not None else None,
+        trace=trace if TRACE.fullmatch(trace) else None,
+    )
+
+
+async def submitted(request: Request, parts: Services, caller: Caller) -> Job:
+    """Take a request and put its job into the queue.
+
+    Raises:
+        ClarivoxError: it is refused, or its files are.
+        RequestValidationError: a value is not as the schema says.
+    """
+    asked = await receive(request, parts, caller)
+    new = await run_in_threadpool(new_job, asked, parts, caller, request)
+    job, _ = await run_in_threadpool(parts.ledger.submit, new, has=parts.blobs.has)
+    return job

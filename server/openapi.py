@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The description of the interface, clean enough to generate clients from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from clarivox.server.auth import OPEN
+from clarivox.server.problems import responses
+from clarivox.server.statuses import STATUSES
+
+VERBS = ("get", "put", "post", "delete", "patch", "head", "options")
+
+PROBLEM: dict[str, Any] = {
+    "title": "Problem",
+    "description": "An error, after RFC 9457.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "description": "urn:clarivox: and the code."},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "enum": sorted(STATUSES)},
+        "detail": {"type": "string", "description": "What was asked, what was found, and what to do."},
+        "code": {"type": "string", "description": "A stable name; docs/errors.md lists them."},
+        "retryable": {"type": "boolean", "description": "Whether the same request may do better later."},
+        "job": {"type": "string", "description": "The job that it is about."},
+        "errors": {
+            "type": "array",
+            "description": "Each value that is wrong.",
+            "items": {
+                "type": "object",
+                "required": ["loc", "msg", "type"],
+                "properties": {
+                    "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+                    "msg": {"type": "string"},
+                    "type": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Give an application the description that this module makes; it is made once, when first asked for."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = described(
+                get_openapi(
+                    title=app.title, version=app.version, summary=app.summary, routes=app.routes, tags=app.openapi_tags
+                )
+            )
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def described(schema: dict[str, Any]) -> dict[str, Any]:
+    """The framework's description, with every answer that a route can give."""
+    parts = schema.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        parts.pop(unused, None)
+    parts["Problem"] = PROBLEM
+    for path, methods in schema.get("paths", {}).items():
+        for verb in VERBS:
+            if verb in methods:
+                complete(path, methods[verb])
+    return schema
+
+
+def complete(path: str, operation: dict[str, Any]) -> None:
+    """Add to a route the errors that any route can answer with."""
+    found = operation.setdefault("responses", {})
+    found.pop("422", None) if "problem" not in str(found.get("422", "")) else None
+    general = [400, 403, 404, 408, 413, 422, 500, 503, 507]
+    if path in OPEN:
+        operation.pop("security", None)
+    else:
+        general.append(401)
+    for status, said in responses(*general).items():
+        found.setdefault(str(status), said)
+    operation["responses"] = dict(sorted(found.items()))

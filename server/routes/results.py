@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job made: the result, in its own format or another, and the page that shows what changed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from clarivox.errors import NotFoundError
+from clarivox.server.conversion import converted
+from clarivox.server.deps import Owned, Parts
+from clarivox.server.downloads import download, files_of
+from clarivox.server.job import Role
+from clarivox.server.problems import responses
+from clarivox.server.schemas import Form
+
+router = APIRouter(prefix="/v1/jobs", tags=["results"])
+
+FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
+    206: {"description": "A range of it.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
+    304: {"description": "It is the one of that ETag."},
+    **responses(409, 410, 416),
+}
+PAGE_POLICY = "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+PAGE_POLICY += "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""The page is ours, but says words of the image's header: in a browser it stands apart from everything else."""
+
+
+@router.get("/{job_id}/result", operation_id="get_result", response_class=Response, responses=FILE)
+@router.head("/{job_id}/result", operation_id="head_result", response_class=Response, responses=FILE)
+def result(
+    request: Request,
+    found: Owned,
+    parts: Parts,
+    form: Annotated[Form | None, Query(alias="as", description="In another format than the input's.")] = None,
+) -> Response:
+    """The result: one file, or a zip of a DICOM series or of several volumes. Ranges are served."""
+    files = files_of(found, Role.RESULT)
+    if not files:
+        raise NotFoundError("the job has no result", code="no_such_file")
+    file = files[0] if form is None else converted(parts, found, files[0], form)
+    return download(request, parts.blobs, file)
+
+
+@router.get("/{job_id}/evidence", operation_id="get_evidence", response_class=Response, responses=FILE)
+@router.head("/{job_id}/evidence", operation_id="head_evidence", response_class=Response, responses=FILE)
+def evidence(
+    request: Request,
+    found: Owned,
+    parts: Parts,
+    page: Annotated[int, Query(ge=1, le=10_000, description="Of which volume, where there are several.")] = 1,
+) -> Response:
+    """The page that shows what the enhancement changed; one HTML file that asks for nothing else."""
+    files = files_of(found, Role.EVIDENCE)
+    if page > len(files):
+        raise NotFoundError(f"the job has {len(files)} pages of evidence", code="no_such_file")
+    headers = {"Content-Security-Policy": PAGE_POLICY}
+    return download(request, parts.blobs, files[page - 1], inline=True, headers=headers)
