@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clarivox import io
+from clarivox.compare import compare
 from clarivox.errors import OutputError, SeriesError
 from clarivox.evidence import write_page
 from clarivox.io.dispatch_write import format_of, suffix_of
@@ -51,7 +52,8 @@ def write(kept: list[Volume], order: dict[str, Any], tell: Tell) -> dict[str, An
         tell: called as the voxels go out.
 
     Returns:
-        files, each with role, path below the folder, media and name, and the notes of writing.
+        files, each with role, path below the folder, media and name; the notes of writing; and the figures of the
+        first volume's page.
 
     Raises:
         InputError: a volume cannot be written so.
@@ -59,6 +61,7 @@ def write(kept: list[Volume], order: dict[str, Any], tell: Tell) -> dict[str, An
     """
     folder = Path.cwd()
     parts, pages, notes = list[Part](), list[Path](), list[str]()
+    figures: list[dict[str, Any]] = []
     for number, place, facts in order["volumes"]:
         before = kept[number]
         after = child_volume.unpack(facts, folder).replace(source=before.source)
@@ -68,10 +71,12 @@ def write(kept: list[Volume], order: dict[str, Any], tell: Tell) -> dict[str, An
         notes += written.notes
         if order["report"]:
             name = "evidence.html" if not pages else f"evidence-{len(pages) + 1:03d}.html"
-            pages.append(write_page(folder / name, before, after))
+            comparison = compare(before, after)
+            figures = figures or comparison.as_dict()["figures"]
+            pages.append(write_page(folder / name, before, after, comparison=comparison))
     files = [packed(folder, parts, "result")]
     files += [{"role": "evidence", "path": p.name, "media": MEDIA["html"], "name": p.name} for p in pages]
-    return {"files": files, "notes": notes}
+    return {"files": files, "notes": notes, "figures": figures}
 
 
 def convert(_kept: list[Volume], order: dict[str, Any], tell: Tell) -> dict[str, Any]:

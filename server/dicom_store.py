@@ -252,6 +252,13 @@ class DicomStore:
                     one.parts.append((index, part))
         return list(found.values())
 
+    def of_index(self, sha256: str) -> list[Series]:
+        """The series that one index describes; none where it was deleted."""
+        index = self._index(sha256)
+        if index is None:
+            return []
+        return [Series(str(one["study"]), str(one["series"]), [(index, one)], self) for one in index.series]
+
     def instances(self, owner: str | None, study: str, series: str | None, uid: str | None) -> list[Instance]:
         """Instances of a study, of one of its series, or one of them.
 

@@ -202,7 +202,12 @@ class Foreman:
             metrics = self._ledger.get(image.job or "").metrics
         except NotFoundError:
             return {}
-        return {name: value for name, value in metrics.get("figures", {}).items() if isinstance(value, int | float)}
+        return {
+            f"{name} {side}": one[side]
+            for name, one in metrics.get("figures", {}).items()
+            for side in ("before", "after")
+            if one.get(side) is not None
+        }
 
 
 def outcome(held: Held) -> Outcome:

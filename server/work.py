@@ -92,6 +92,16 @@ def prepare(task: Task, shop: Shop) -> None:
     task.found = checked(task.child.call(order, task.share(0, 1), size_bytes=size))
     task.metrics |= {"read_s": round(time.monotonic() - started, 3), "input_bytes": size}
     task.metrics["like"] = str(like or "")
+    task.metrics |= grid_of(task.found)
+
+
+def grid_of(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Where the voxels of the first volume lie, for clients that draw on its grid."""
+    for one in found:
+        if "volume" in one:
+            _, z, y, x = one["volume"]["shape"]
+            return {"grid": {"shape": [x, y, z], "affine": one["volume"]["affine"]}}
+    return {}
 
 
 def laid_out(job: Job, folder: Path, blobs: Blobs) -> tuple[Path, Path | None]:
@@ -274,6 +284,10 @@ def written(task: Task, shop: Shop, done: list[Enhanced], tale: Tale) -> list[di
         for note in answer["notes"]:
             tale.note(str(note)[:2000])
         files = [{key: str(one[key]) for key in ("role", "path", "media", "name")} for one in answer["files"]]
+        task.metrics["figures"] = {
+            str(one["name"])[:40]: {"before": one["before"], "after": one["after"], "unit": str(one["unit"])[:20]}
+            for one in answer["figures"]
+        }
     except (KeyError, TypeError) as cause:
         raise FormatError("the writing process answers nonsense", code="bad_handover") from cause
     task.metrics["write_s"] = round(time.monotonic() - started, 3)

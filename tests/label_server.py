@@ -60,7 +60,7 @@ class FakeWorker:
             return Outcome(State.FAILED, error=self.error)
         file = job.inputs[0]
         result = replace(file, role=Role.RESULT, name=file.name.replace("image", "result"))
-        figures = {"noise_before": 2.0, "noise_after": 1.0}
+        figures = {"noise": {"before": 2.0, "after": 1.0, "unit": ""}}
         metrics = {"grid": GRID, "read_s": 0.1, "enhance_s": 0.2, "write_s": 0.1, "figures": figures}
         return Outcome(State.SUCCEEDED, (result,), notes=("nothing was done",), metrics=metrics)
 

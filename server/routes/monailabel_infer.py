@@ -57,6 +57,8 @@ class Source(NamedTuple):
     """Key of the image in the datastore."""
     name: str
     """What the result is called there, before the model's name; empty where it is not kept there."""
+    series: str | None = None
+    """Which series, where the files hold several."""
 
 
 @router.post("/wsi/{model}", operation_id="monailabel_infer_wsi", include_in_schema=False)
@@ -129,10 +131,10 @@ def chosen(
     try:
         found = labels.datastore.find(image)
     except NotFoundError:
-        files = series_files(labels, caller, image)
+        files, series = series_files(labels, caller, image)
         if not files:
             raise
-        return info, Source(files, None, image)
+        return info, Source(files, None, image, series)
     return info, Source((found.file,), found.key, found.name)
 
 
@@ -148,7 +150,7 @@ def begun(labels: Labels, caller: Caller, info: BundleInfo, source: Source, aske
         inputs_of(source.files),
         bundle=info.name,
         bundle_version=info.version,
-        params=job_params(info, asked),
+        params=job_params(info, asked) | {"series": source.series},
         priority=BEFORE_BATCHES,
         max_attempts=labels.parts.settings.max_attempts,
         tags={"via": "monailabel"} | ({"image": source.parent} if source.parent else {}),
