@@ -119,7 +119,12 @@ def written_to(volume: Volume, stem: Path, order: dict[str, Any], tell: Tell) ->
     flat = form == "png" and volume.shape[3] > 1
     target = stem if flat else stem.with_name(stem.name + suffix_of(form))
     kept = tuple(order.get("keep_private", ())) if form == "dicom" else ()
-    return io.write(volume, target, as_=form, like=like, keep_private=kept, progress=tell)
+    written = io.write(volume, target, as_=form, like=like, keep_private=kept, progress=tell)
+    if form == "dicom" and order["deidentify"]:
+        from clarivox.io.dicom_deidentify import deidentify
+
+        deidentify(written.files)
+    return written
 
 
 def packed(folder: Path, parts: Sequence[Part], name: str) -> dict[str, str]:

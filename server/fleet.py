@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from clarivox.errors import ClarivoxError
+from clarivox.errors import ClarivoxError, NotFoundError
 from clarivox.server.devices import devices, threads
 from clarivox.server.logs import configure
 from clarivox.server.orders import closed, opened
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 0.05
 REAP_S = 1.0
+SWEEP_S = 60.0
+FORSAKEN_S = 3600.0
+"""Longer than any conversion takes."""
 FORGOTTEN_S = 5.0
 """Silence after which a worker of this machine whose process is gone counts as dead, whoever started it."""
 SICK = 70
@@ -64,8 +68,9 @@ class Supervisor:
         self.slots = [Slot(f"{self.host}-{one.name}-{n}-{mark}", one) for n, one in enumerate(found)]
         self.cpu_threads = threads(settings, sum(one.name == "cpu" for one in found))
         self.draining = self.now = False
+        self.work = settings.data_dir / "work"
         self._ledger: Ledger | None = None
-        self._reap_at = 0.0
+        self._reap_at = self._sweep_at = 0.0
 
     @property
     def ledger(self) -> Ledger:
@@ -126,6 +131,9 @@ class Supervisor:
         if time.monotonic() > self._reap_at:
             self._reap_at = time.monotonic() + REAP_S
             self.reap()
+            if time.monotonic() > self._sweep_at:
+                self._sweep_at = time.monotonic() + SWEEP_S
+                self.sweep()
 
     def fill(self) -> None:
         """Start a worker wherever one is missing."""
@@ -170,6 +178,7 @@ class Supervisor:
                     self.ledger.release(
                         job.id, job.attempt, reason=why, counted=blamed, crashed=blamed and why == "crash"
                     )
+                    shutil.rmtree(self.work / f"{job.id}.{job.attempt}", ignore_errors=True)
         except ClarivoxError as error:
             logger.warning("the jobs of worker %s wait for their leases [%s]", worker_id, error.code)
 
@@ -193,6 +202,28 @@ class Supervisor:
                     self.bury(row.id)
         except ClarivoxError as error:
             logger.warning("the ledger does not answer [%s]", error.code)
+
+    def sweep(self) -> None:
+        """Delete the folders of attempts that nobody is at any more, and of conversions that nobody waits for."""
+        for path in self.work.iterdir() if self.work.is_dir() else ():
+            job_id, _, attempt = path.name.partition(".")
+            try:
+                age_s = time.time() - path.stat().st_mtime
+                gone = age_s > SWEEP_S and not self.runs(job_id, attempt) if attempt else age_s > FORSAKEN_S
+            except (ClarivoxError, OSError):
+                continue
+            if gone:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def runs(self, job_id: str, attempt: str) -> bool:
+        """Whether somebody is at this attempt at a job."""
+        from clarivox.server.job import State
+
+        try:
+            job = self.ledger.get(job_id)
+        except NotFoundError:
+            return False
+        return job.state is State.RUNNING and str(job.attempt) == attempt
 
 
 def forgotten(row: WorkerRow) -> bool:

@@ -21,6 +21,8 @@ FAULTS_WITHIN_S = 600.0
 SHORT_LIFE_S = 10.0
 """A worker that ends sooner than this, without a word of being ready, is not started again at once."""
 LONGEST_WAIT_S = 30.0
+START_S = 300.0
+"""Most time to start: libraries come from a slow disk, bundles are loaded."""
 LINE_BYTES = 1 << 16
 
 
@@ -101,6 +103,7 @@ class Slot:
 
     def stands_still(self, most_s: float) -> bool:
         """Whether the work, or the whole worker, has not moved for too long."""
+        most_s = max(most_s, START_S) if self.state == "starting" else most_s
         return self.runs and time.monotonic() - self.moved_at > most_s
 
     def send(self, number: signal.Signals) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,18 +107,21 @@ def grid_of(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 def laid_out(job: Job, folder: Path, blobs: Blobs) -> tuple[Path, Path | None]:
     """The inputs under names of our own: the one file, or the folder of several; and the series to be like."""
-    found: dict[str, Path] = {}
-    for role in (Role.INPUT, Role.LIKE):
-        files = [file for file in job.inputs if file.role == role]
-        place = folder / role.value
-        place.mkdir()
-        for number, file in enumerate(files):
-            target = place / f"{number:06d}{ending(file.name)}"
-            placed(blobs.path(file.sha256), target)
-            found[role] = target if len(files) == 1 else place
-    if Role.INPUT not in found:
+    source = laid(blobs, [file for file in job.inputs if file.role == Role.INPUT], folder / "input")
+    if source is None:
         raise FormatError("the job has no input", code="no_input")
-    return found[Role.INPUT], found.get(Role.LIKE)
+    return source, laid(blobs, [file for file in job.inputs if file.role == Role.LIKE], folder / "like")
+
+
+def laid(blobs: Blobs, files: Sequence[FileRef], place: Path) -> Path | None:
+    """Files of the store under names of our own: the one file, the folder of several, or None of none."""
+    if not files:
+        return None
+    place.mkdir()
+    for number, file in enumerate(files):
+        target = place / f"{number:06d}{ending(file.name)}"
+        placed(blobs.path(file.sha256), target)
+    return target if len(files) == 1 else place
 
 
 def ending(name: str) -> str:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker as the server's own, but that a job's tag `fault` says how it is to fail; in its first attempt only."""
+
+import os
+import signal
+import time
+
+from clarivox.progress import Step
+from clarivox.server import work
+from clarivox.server.worker import main
+
+ALWAYS = ("poison", "limited", "slow", "busy")
+
+_enhanced_one = work.enhanced_one
+
+
+def limited(bundle, most_voxels):
+    """A device that has room for windows of so many voxels only."""
+    import torch
+
+    def look(_module, inputs):
+        if inputs[0].numel() > most_voxels:
+            raise torch.OutOfMemoryError("made up")
+
+    return bundle.network.register_forward_pre_hook(look)
+
+
+def enhanced_one(task, shop, bundle, given, tale):
+    fault = task.job.tags.get("fault")
+    hook = None
+    if fault in ALWAYS or task.job.attempt == 1:
+        if fault == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif fault == "poison":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        elif fault == "hangs":
+            time.sleep(1000)
+        elif fault == "frozen":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif fault == "sticky":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        elif fault == "stranger":
+            raise ValueError("PATIENT^NAME")
+        elif fault == "reader":
+            os.kill(task.child.pid, signal.SIGKILL)
+        elif fault in ("slow", "busy"):
+            follow = task.share(0, 1)
+            for step in range(60 if fault == "busy" else 1000):
+                time.sleep(0.05)
+                if not follow(Step("enhance", step / 1000, 5.0)):
+                    task.alive()
+        elif fault == "limited":
+            hook = limited(bundle, 40_000)
+    try:
+        return _enhanced_one(task, shop, bundle, given, tale)
+    finally:
+        if hook is not None:
+            hook.remove()
+
+
+if __name__ == "__main__":
+    work.enhanced_one = enhanced_one
+    main()

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workers as the server runs them, through the ledger: what becomes of a job when its worker fails."""
+
+import os
+import signal
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clarivox import io
+from clarivox.server.blobs import Blobs
+from clarivox.server.convert import convert
+from clarivox.server.fleet_handle import start_supervisor
+from clarivox.server.job import FileRef, Kind, NewJob, Role, State
+from clarivox.server.ledger import Ledger
+from clarivox.server.settings import Settings
+from clarivox.volume import Volume, blank_like
+from tests.dicom_objects import series_of
+
+WORKER = (sys.executable, str(Path(__file__).with_name("faulty_worker.py")))
+PATIENCE_S = 60
+
+
+class Server:
+    """A ledger, a store, and workers that fail on demand."""
+
+    def __init__(self, folder: Path, command=WORKER, **settings):
+        given = {"retry_backoff_s": 0, "stall_s": 12, "devices": "cpu", "drain_s": 20, "quarantine_faults": 2}
+        self.settings = Settings(data_dir=folder, **{**given, **settings})
+        self.ledger = Ledger(self.settings.ledger_url, settings=self.settings)
+        self.ledger.open()
+        self.blobs = Blobs(folder, self.settings)
+        self.handle = start_supervisor(self.settings, command)
+
+    def stored(self, path: Path, role=Role.INPUT) -> FileRef:
+        sha256, size = self.blobs.put_file(path)
+        suffix = "".join(path.suffixes)
+        media = "application/zip" if suffix == ".zip" else "application/octet-stream"
+        return FileRef(role, sha256, size, media, f"input{suffix}")
+
+    def submit(self, *files: FileRef, bundle="identity", fault="", **more):
+        new = NewJob(owner="me", inputs=files, bundle=bundle, tags={"fault": fault} if fault else {}, **more)
+        return self.ledger.submit(new)[0]
+
+    def wait(self, job, until=lambda job: job.ended, most_s=PATIENCE_S):
+        end = time.monotonic() + most_s
+        while not until(job := self.ledger.get(job.id)):
+            assert time.monotonic() < end, f"{job.state} in {job.stage}; {self.ledger.workers()}"
+            time.sleep(0.02)
+        return job
+
+    def ready(self, count=1):
+        end = time.monotonic() + PATIENCE_S
+        while sum(row.state == "ready" for row in self.ledger.workers()) < count:
+            assert time.monotonic() < end, self.ledger.workers()
+            time.sleep(0.05)
+
+    def events(self, job):
+        return [event.type for event in self.ledger.events(job.id)]
+
+    def reasons(self, job):
+        return [event.data["reason"] for event in self.ledger.events(job.id) if event.type == "requeued"]
+
+    def left(self):
+        """Files that are still there after the moment that tidying takes."""
+        for _ in range(40):
+            found = [path for name in ("work", "tmp") for path in (self.settings.data_dir / name).glob("*")]
+            if not found:
+                break
+            time.sleep(0.05)
+        return found
+
+
+def picture(path: Path, side=160) -> Path:
+    array = blank_like((1, side, side, 1), np.dtype(np.uint8))
+    array[...] = np.random.default_rng(5).integers(40, 90, array.shape)
+    io.write(Volume(array, np.eye(4)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    one = Server(tmp_path_factory.mktemp("server"))
+    one.ready()
+    yield one
+    one.handle.stop()
+    assert {row.state for row in one.ledger.workers()} == {"dead"}
+
+
+@pytest.fixture(scope="module")
+def image(server, tmp_path_factory):
+    return server.stored(picture(tmp_path_factory.mktemp("image") / "a.png"))
+
+
+def test_a_job_gives_the_image_in_its_own_form_and_a_page(server, image):
+    job = server.wait(server.submit(image))
+    assert job.state is State.SUCCEEDED, job.error
+    assert [(one.role, one.name, one.media) for one in job.results] == [
+        ("result", "result.png", "image/png"),
+        ("evidence", "evidence.html", "text/html; charset=utf-8"),
+    ]
+    before, after = (io.read(server.blobs.path(one.sha256)) for one in (image, job.results[0]))
+    np.testing.assert_array_equal(before.array, after.array)
+    assert server.events(job)[:2] == ["created", "started"]
+    assert server.events(job)[-1] == "succeeded"
+    assert job.metrics["volumes"] == 1
+    assert server.left() == []
+
+
+def test_a_series_comes_back_as_a_zip_with_an_index_and_converts(server, tmp_path):
+    files = series_of("ct", tmp_path / "series")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in files:
+            archive.write(path, path.name)
+    job = server.wait(server.submit(server.stored(tmp_path / "a.zip")))
+    assert job.state is State.SUCCEEDED, job.error
+    assert [one.role for one in job.results] == ["result", "evidence", "index"]
+    result = job.results[0]
+    with zipfile.ZipFile(server.blobs.path(result.sha256)) as archive:
+        assert len(archive.infolist()) == len(files)
+        assert {one.compress_type for one in archive.infolist()} == {zipfile.ZIP_STORED}
+    nifti = convert(server.settings, server.blobs, result, "nifti")
+    assert nifti.name == "result.nii.gz"
+    assert io.read(server.blobs.path(nifti.sha256)).shape == io.read(server.blobs.path(result.sha256)).shape
+    series = [server.stored(path, Role.LIKE) for path in files]
+    again = convert(server.settings, server.blobs, nifti, "dicom", like=series)
+    assert io.read(server.blobs.path(again.sha256)).shape == io.read(server.blobs.path(result.sha256)).shape
+
+
+def test_what_is_wrong_with_an_input_is_told_to_its_owner_and_not_tried_again(server, tmp_path):
+    (tmp_path / "a.txt").write_text("no image")
+    job = server.wait(server.submit(server.stored(tmp_path / "a.txt")))
+    assert (job.state, job.attempt) == (State.FAILED, 1)
+    assert set(job.error) == {"code", "title", "detail", "status", "retryable"}
+    assert (job.error["code"], job.error["status"], job.error["retryable"]) == ("unsupported_format", 415, False)
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("killed", "crash"), ("reader", "reader_killed")])
+def test_a_job_whose_process_is_killed_runs_again(server, image, fault, reason):
+    started = time.monotonic()
+    job = server.wait(server.submit(image, fault=fault))
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2), job.error
+    assert server.reasons(job) == [reason]
+    assert time.monotonic() - started < 30
+    assert job.crash_count == 1
+
+
+def test_a_job_that_ends_its_workers_is_given_up(server, image):
+    job = server.wait(server.submit(image, fault="poison"))
+    assert (job.state, job.attempt, job.error["code"]) == (State.FAILED, 2, "poison"), server.reasons(job)
+
+
+@pytest.mark.parametrize("fault", ["hangs", "frozen"])
+def test_a_job_that_stands_still_is_taken_from_its_worker(server, image, fault):
+    server.ready()
+    job = server.wait(server.submit(image, fault=fault))
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2), job.error
+    assert server.reasons(job) == ["stalled"]
+
+
+def test_a_strangers_error_is_told_without_its_text(server, image):
+    job = server.wait(server.submit(image, fault="stranger"))
+    assert (job.state, job.error["code"], job.error["status"]) == (State.FAILED, "server_fault", 500)
+    assert "PATIENT" not in str(job.error)
+
+
+def test_a_cancelled_job_ends_within_two_seconds(server, image):
+    server.ready()
+    job = server.wait(server.submit(image, fault="slow"), lambda job: job.stage == "enhance")
+    asked = time.monotonic()
+    server.ledger.cancel(job.id)
+    job = server.wait(job)
+    assert job.state is State.CANCELLED
+    assert time.monotonic() - asked < 2
+    assert not job.results
+    assert server.left() == []
+
+
+def test_steps_back_for_memory_are_kept_and_told(server, tmp_path):
+    image = server.stored(picture(tmp_path / "b.png", 300))
+    job = server.wait(server.submit(image, bundle="photo_dncnn_denoise", fault="limited"))
+    assert job.state is State.SUCCEEDED, job.error
+    assert [text for text in job.degradations if "out of memory" in text]
+    assert "degraded" in server.events(job)
+    plain = server.wait(server.submit(image, bundle="photo_dncnn_denoise"))
+    assert plain.degradations == ()
+    assert plain.results[0].sha256 == job.results[0].sha256
+
+
+def test_the_next_job_is_read_while_the_device_works(server, image):
+    server.ready()
+    first = server.wait(server.submit(image, fault="busy"), lambda job: job.stage == "enhance")
+    second = server.wait(server.submit(image), lambda job: job.stage == "waiting")
+    assert server.ledger.get(first.id).state is State.RUNNING
+    first, second = server.wait(first), server.wait(second)
+    assert second.started < first.finished
+    assert (first.state, second.state, second.attempt) == (State.SUCCEEDED, State.SUCCEEDED, 1)
+
+
+def test_after_the_supervisor_dies_jobs_go_on(server, image):
+    server.ready()
+    job = server.wait(server.submit(image, fault="slow"), lambda job: job.stage == "enhance")
+    old = server.handle.pid
+    os.kill(old, signal.SIGKILL)
+    again = server.wait(job, lambda job: job.attempt == 2 and job.stage == "enhance", 30)
+    assert server.handle.pid != old
+    assert again.crash_count == 0
+    server.ledger.cancel(job.id)
+    assert server.wait(job).state is State.CANCELLED
+
+
+def test_a_sticky_fault_ends_the_process_and_several_close_the_device(server, image):
+    server.ready()
+    for count in (1, 2):
+        job = server.submit(image, fault="sticky")
+        if count == 1:
+            job = server.wait(job)
+            assert (job.state, job.attempt, server.reasons(job)) == (State.SUCCEEDED, 2, ["device_fault"])
+        else:
+            job = server.wait(job, lambda job: job.attempt == 1 and job.state is State.QUEUED)
+            time.sleep(2)
+            assert "quarantined" in {row.state for row in server.ledger.workers()}
+            assert server.ledger.get(job.id).state is State.QUEUED
+            server.ledger.cancel(job.id)
+
+
+def test_draining_ends_the_job_at_work_and_takes_no_more(tmp_path):
+    server = Server(tmp_path)
+    image = server.stored(picture(tmp_path / "a.png"))
+    server.ready()
+    first = server.wait(server.submit(image, fault="busy"), lambda job: job.stage == "enhance")
+    second = server.submit(image)
+    server.handle.stop()
+    assert server.ledger.get(first.id).state is State.SUCCEEDED
+    second = server.ledger.get(second.id)
+    assert second.state is State.QUEUED
+    assert second.attempt == 0 or server.reasons(second) == ["drain"]
+    assert not server.handle.alive()
+    assert {row.state for row in server.ledger.workers()} == {"dead"}
+
+
+def test_a_hurried_end_gives_the_job_back_uncounted(tmp_path):
+    server = Server(tmp_path, max_attempts=1)
+    image = server.stored(picture(tmp_path / "a.png"))
+    server.ready()
+    job = server.wait(server.submit(image, fault="slow"), lambda job: job.stage == "enhance")
+    asked = time.monotonic()
+    server.handle.stop(drain=False)
+    assert time.monotonic() - asked < 5
+    job = server.ledger.get(job.id)
+    assert (job.state, server.reasons(job), job.kind) == (State.QUEUED, ["drain"], Kind.ENHANCE)
