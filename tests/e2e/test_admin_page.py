@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's page in a real browser, against a server with a filled ledger: by keys, by hand, by key of the API."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from clarivox.server.auth import Scope
+from clarivox.server.job import FileRef, Job, NewJob, Outcome, State, WorkerRow
+from clarivox.server.keys import Keys
+from clarivox.server.ledger import Ledger
+from clarivox.server.main import create_app, listening
+from clarivox.server.settings import Settings
+from tests.e2e.browser import Page, browser
+
+TEXT = "document.getElementById('{}').textContent"
+FILE = FileRef("input", hashlib.sha256(b"zip").hexdigest(), 3, "application/zip", "input.zip")
+
+
+class Running:
+    """A server in a thread."""
+
+    def __init__(self, folder: Path, auth: str) -> None:
+        settings = Settings(data_dir=folder, auth=auth, port=0)
+        self.app, self.socket = create_app(settings, workers=False), listening(settings)
+        self.server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, access_log=False))
+        self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        with self.app.state.services.blobs.writer() as writer:
+            writer.write(b"zip")
+            writer.commit()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.app.state.services.ledger
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    one = Running(tmp_path, "off")
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Running]:
+    one = Running(tmp_path, "on")
+    yield one
+    one.stop()
+
+
+def put(ledger: Ledger, bundle: str, owner: str = "key-5be01c", **more: object) -> Job:
+    return ledger.submit(NewJob(owner=owner, inputs=(FILE,), bundle=bundle, **more))[0]
+
+
+def filled(ledger: Ledger) -> dict[str, Job]:
+    """A morning of a busy server."""
+    found = {}
+    for name, code, detail in (
+        (
+            "ct_unet_denoise",
+            "uneven_spacing",
+            "slices must be evenly spaced; found gaps of 1.14 to 7.38 mm; use a 2D bundle",
+        ),
+        (
+            "mr_unet_denoise",
+            "wrong_modality",
+            "bundle mr_unet_denoise is for MR; found CT; name another bundle, or force",
+        ),
+    ):
+        put(ledger, name)
+        taken = ledger.claim("worker-0")
+        ledger.beat(taken.id, taken.attempt, stage="read")
+        error = {"code": code, "detail": detail, "status": 422}
+        ledger.finish(taken.id, taken.attempt, Outcome(State.FAILED, error=error))
+        found[code] = taken
+    for _ in range(4):
+        put(ledger, "us_unet_enhance", "key-91aa02")
+        taken = ledger.claim("worker-0")
+        ledger.finish(taken.id, taken.attempt, Outcome(State.SUCCEEDED))
+    put(ledger, "ct_unet_denoise")
+    put(ledger, "mr_ddpm3d_denoise", "key-91aa02")
+    for number, done in ((0, 0.62), (1, 0.18)):
+        taken = ledger.claim(f"worker-{number}")
+        ledger.beat(taken.id, taken.attempt, stage="enhance", done=done, eta_s=9 / done)
+        found[f"running {number}"] = taken
+        rss = {"rss": 1_640_000_000 - 300_000_000 * number}
+        gpu = {"total": 25_400_000_000, "free": 9_300_000_000} if number == 0 else {}
+        device = ("cuda:0", "NVIDIA RTX A5000") if number == 0 else ("cpu", "AMD EPYC 7B13")
+        loaded = ("ct_unet_denoise", "mr_unet_denoise") if number == 0 else ("mr_ddpm3d_denoise",)
+        row = WorkerRow(f"w{number}", "pacs-2", 1, *device, "0.1.0", "busy", time.time() - 9000, 0, loaded, taken.id)
+        ledger.put_worker(WorkerRow(**{**vars(row), "memory": rss | gpu}))
+    found["queued"] = put(ledger, "cxr_srcnn_superres")
+    put(ledger, "us_mwcnn_despeckle", "key-91aa02", priority=-5)
+    found["urgent"] = put(ledger, "ct_unet_denoise", "key-0077ee", priority=50)
+    return found
+
+
+def waited(page: Page, script: str, wanted: object = True) -> None:
+    """Wait until an expression has a value."""
+    for _ in range(120):
+        if page.run(script) == wanted:
+            return
+        time.sleep(0.05)
+    raise AssertionError((script, page.run(script)))
+
+
+def rows(page: Page) -> list[str]:
+    return list(page.run("[...document.querySelectorAll('tr.job')].map(one => one.dataset.at)"))
+
+
+def test_an_operator_sees_the_queue_and_works_it_by_keys(running: Running) -> None:
+    found = filled(running.ledger)
+    with browser() as page:
+        page.open(running.url + "/admin", 1440, 900)
+        waited(page, "document.querySelectorAll('tr.job').length", 2)
+        assert page.run(TEXT.format("state")) == "2 workers are ready"
+        assert [page.run(f"document.querySelector('#t-{name} b').textContent") for name in ("queued", "failed")] == [
+            "3",
+            "2",
+        ]
+        page.key("2", 50)
+        assert rows(page)[:2] == [found["urgent"].id, found["queued"].id]
+        page.key("ArrowDown", 40)
+        page.key("ArrowDown", 40)
+        page.key("c", 67)
+        waited(page, "document.activeElement.dataset.at", found["queued"].id)
+        assert running.ledger.get(found["queued"].id).state == State.QUEUED
+        page.key("c", 67)
+        waited(page, "document.querySelectorAll('tr.job').length", 2)
+        assert running.ledger.get(found["queued"].id).state == State.CANCELLED
+        page.key("3", 51)
+        page.key("ArrowDown", 40)
+        page.key("Enter", 13)
+        waited(page, "document.querySelector('dl').textContent.includes('wrong_modality')")
+        for _ in range(2):
+            page.key("r", 82)
+        waited(page, "document.querySelector('#t-queued b').textContent", "3")
+        (again,) = running.ledger.jobs(states=(State.QUEUED,), parent=found["wrong_modality"].id)[0]
+        assert again.bundle == "mr_unet_denoise"
+        assert page.complaints == []
+        assert {
+            url.removeprefix(running.url).split("/")[1].split("?")[0] for url in page.requests if "data:" not in url
+        } == {"admin"}
+
+
+def test_an_operator_works_it_by_hand_and_on_a_telephone(running: Running) -> None:
+    found = filled(running.ledger)
+    with browser() as page:
+        page.open(running.url + "/admin", 390, 844)
+        waited(page, "document.querySelectorAll('tr.job').length", 2)
+        assert page.run("document.documentElement.scrollWidth") <= 390
+        job = found["running 1"].id
+        for _ in range(2):
+            page.run(f"document.querySelector('[data-at=\"cancel{job}\"]').click()")
+        waited(page, "document.getElementById('panel').textContent.includes('stopping')")
+        assert running.ledger.get(job).cancel_requested
+        page.run("document.getElementById('tab-failed').click()")
+        page.run(
+            "const box = document.getElementById('filter'); box.value = 'UNEVEN'; box.dispatchEvent(new Event('input'))"
+        )
+        assert rows(page) == [found["uneven_spacing"].id]
+        assert page.complaints == []
+
+
+def test_where_keys_are_needed_the_page_asks_for_one_and_keeps_it_in_the_tab(locked: Running) -> None:
+    keys = Keys(locked.ledger.database)
+    weak, strong = keys.create("ward", (Scope.READ, Scope.INFER))[0], keys.create("operator", (Scope.ADMIN,))[0]
+    filled(locked.ledger)
+    with browser() as page:
+        page.open(locked.url + "/admin", 1280, 800)
+        waited(page, "document.getElementById('sign').hidden", False)
+        for key, hidden in ((weak, False), (strong, True)):
+            page.run(f"document.getElementById('key').value = '{key}'; document.querySelector('form button').click()")
+            if key == weak:
+                waited(page, TEXT.format("sign-why") + ".includes('has not the scope')")
+            waited(page, "document.getElementById('sign').hidden", hidden)
+        waited(page, "document.querySelectorAll('tr.job').length", 2)
+        assert page.run("sessionStorage.length") == 1 and page.run("localStorage.length") == 0
+        page.run("document.getElementById('out').click()")
+        assert page.run("sessionStorage.length") == 0 and page.run("document.getElementById('main').hidden")
+        assert strong not in str(page.requests)
+
+
+def test_a_server_that_is_gone_is_said_and_found_again(running: Running, tmp_path: Path) -> None:
+    filled(running.ledger)
+    with browser() as page:
+        page.open(running.url + "/admin", 1280, 800)
+        waited(page, "document.querySelectorAll('tr.job').length", 2)
+        running.stop()
+        waited(page, TEXT.format("told") + ".includes('does not answer')")
+        assert page.run("document.querySelectorAll('tr.job').length") == 2
