@@ -35,7 +35,7 @@ def _kept(config: Config, data: Data, given: Given) -> Iterator[Keys]:
     ledger = Ledger(settings.ledger_url, settings=settings)
     ledger.open(check=False)
     try:
-        yield Keys(ledger.database.engine)
+        yield Keys(ledger.database)
     finally:
         ledger.close()
 

@@ -16,6 +16,7 @@ from clarivox.cli.enhance import enhance
 from clarivox.cli.evaluate import evaluate
 from clarivox.cli.info import info
 from clarivox.cli.interpret import interpret
+from clarivox.cli.keys import keys
 from clarivox.cli.sample import sample
 from clarivox.cli.screen import EXIT_CODES, Reporting
 from clarivox.cli.serve import serve
@@ -38,6 +39,7 @@ for command in (enhance, info, bundles, compare, evaluate, interpret, sample, do
     app.command()(command)
 app.command(rich_help_panel="Server")(serve)
 app.command(rich_help_panel="Server")(submit)
+app.add_typer(keys, rich_help_panel="Server")
 
 
 def _version(wanted: bool) -> None:

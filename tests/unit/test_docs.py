@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from clarivox.cli.main import app
@@ -57,6 +58,10 @@ def parse(words):
         return
     command = COMMAND.get_command(outer, words[0])
     assert command is not None, f"there is no command {words[0]}"
+    if isinstance(command, TyperGroup) and len(words) > 1 and not words[1].startswith("-"):
+        inner = command.get_command(outer, words[1])
+        assert inner is not None, f"{words[0]} has no command {words[1]}"
+        command, words = inner, words[1:]
     unknown = {word for word in words[1:] if word.startswith("-")} - options_of(command)
     assert not unknown, f"{words[0]} has no {unknown}"
     if not GIVEN & set(words) and len(words) > 1:
