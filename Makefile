@@ -8,7 +8,7 @@ MINUTES ?= 25
 DEVICE ?= cuda
 DATA ?= $(CLARIVOX_DATA)
 
-.PHONY: weights claims help setup demo test check e2e fuzz chaos bench bench-ci bench-gpu long results wheel licences figures picture clean
+.PHONY: weights claims help setup demo test check e2e fuzz chaos bench bench-ci bench-gpu long results wheel licences figures slicer picture clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -86,6 +86,9 @@ figures: ## what is printed from stored figures: docs/figures.md, docs/RESULTS.m
 
 claims:          ## docs/claims.md, from docs/long/claims.json
 	$(BIN)/python -m tests.claims docs/long > docs/claims.md
+
+slicer:          ## the client within the 3D Slicer extension, from clarivox/
+	cp clarivox/client.py clarivox/client_wire.py clarivox/errors.py apps/slicer/Clarivox/ClarivoxLib/clarivox/
 
 picture: .venv/bare ## docs/picture.png of the README
 	$(BIN)/python -m tests.picture
