@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The logic of the 3D Slicer module on real MRML nodes, against a live server. The panel is not run: that needs Slicer."""
+"""The logic of the 3D Slicer module on real MRML nodes, against a live server. The panel itself needs Slicer."""
 
 import os
 import sys
