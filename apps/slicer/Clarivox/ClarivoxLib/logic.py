@@ -139,14 +139,11 @@ def options_of(bundle):
         parts = schema.get("anyOf", [schema])
         choices = [value for part in parts for value in part.get("enum", ())]
         kinds = {part.get("type") for part in parts}
-        kind = (
-            "choice"
-            if choices and not kinds & {"number", "integer"}
-            else "switch"
-            if kinds == {"boolean"}
-            else "number"
-            if kinds <= {"number", "integer"} and kinds and not choices
-            else "text"
-        )
+        if all("enum" in part for part in parts):
+            kind = "choice"
+        elif kinds == {"boolean"}:
+            kind = "switch"
+        else:
+            kind = "number" if kinds <= {"number", "integer"} else "text"
         rows.append((name, kind, choices, schema.get("default"), schema.get("description", "")))
     return rows
