@@ -46,6 +46,8 @@ class Image:
     job: str | None
     """The job that made it."""
     bundle: str
+    shown: FileRef | None
+    """What viewers are given for it, where that is not its file."""
 
     @property
     def enhanced(self) -> bool:
@@ -55,7 +57,7 @@ class Image:
     @property
     def extension(self) -> str:
         """Of its file: `.nii.gz`, `.zip`."""
-        return _extension(self.file)
+        return extension(self.file)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Label:
     @property
     def extension(self) -> str:
         """Of its file."""
-        return _extension(self.file)
+        return extension(self.file)
 
 
 class Datastore:
@@ -96,7 +98,7 @@ class Datastore:
                 connection.execute(
                     update(tables.image)
                     .where(tables.image.c.id == row.id)
-                    .values(file=vars(file), sealed=sealed, job_id=None, parent_id=None, bundle="")
+                    .values(file=vars(file), sealed=sealed, shown=None, job_id=None, parent_id=None, bundle="")
                 )
                 key = row.id
             else:
@@ -145,6 +147,14 @@ class Datastore:
             disuse(self._database, connection, f"image:{key}", now)
             connection.execute(delete(tables.label).where(tables.label.c.image_id == key))
             connection.execute(delete(tables.image).where(tables.image.c.id == key))
+
+    def show(self, image: Image, file: FileRef) -> None:
+        """Keeps what viewers are given for an image, as long as it has the same file."""
+        with self._database.write() as connection:
+            row = connection.execute(select(tables.image.c.file).where(tables.image.c.id == image.key)).one_or_none()
+            if row is not None and row.file == vars(image.file):
+                connection.execute(update(tables.image).where(tables.image.c.id == image.key).values(shown=vars(file)))
+                use(self._database, connection, f"image:{image.key}", file.sha256, "shown")
 
     def tell(self, name: str, info: Mapping[str, Any]) -> Image:
         """Adds to what is known of an image.
@@ -289,7 +299,8 @@ class Datastore:
 
     def _image(self, row: Row[Any]) -> Image:
         sealed = self._seal.open(row.sealed)
-        made = (row.parent_id, row.job_id, row.bundle)
+        shown = FileRef(**row.shown) if row.shown else None
+        made = (row.parent_id, row.job_id, row.bundle, shown)
         return Image(row.id, sealed["name"], FileRef(**row.file), sealed["info"], row.created, *made)
 
     def _label(self, row: Row[Any]) -> Label:
@@ -337,7 +348,8 @@ def check_tag(tag: str) -> None:
         raise OptionError("a tag has 1 to 64 letters, digits, dots, dashes and underscores", code="bad_tag")
 
 
-def _extension(file: FileRef) -> str:
+def extension(file: FileRef) -> str:
+    """The ending of a file's name: `.nii.gz`, `.zip`."""
     return "." + file.name.split(".", 1)[1] if "." in file.name else ""
 
 

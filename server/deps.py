@@ -33,7 +33,9 @@ class Catalogue:
 
     def refresh(self) -> None:
         """Look into the folders of bundles again, as after a training."""
-        self._by_name = {info.name: info for info in catalogue(self._settings.bundle_dirs)}
+        trained = self._settings.data_dir / "bundles"
+        folders = [*self._settings.bundle_dirs, *([trained] if trained.is_dir() else [])]
+        self._by_name = {info.name: info for info in catalogue(folders)}
 
     def find(self, name: str) -> BundleInfo:
         """A bundle by its name; a path names none, so that no request reaches outside the folders.

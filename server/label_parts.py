@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,16 +14,17 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from clarivox.errors import BusyError, LimitError, NotFoundError
-from clarivox.server.datastore import Datastore
+from clarivox.server.datastore import Datastore, extension
 from clarivox.server.deps import Parts, Services
 from clarivox.server.job import FileRef, Job, Role, State
 from clarivox.server.label_answers import file_ref
-from clarivox.server.problems import MEDIA
+from clarivox.server.problems import MEDIA, responses
 from clarivox.server.seal import Seal
 from clarivox.server.sessions import Sessions
 
 _CHUNK = 1 << 20
-_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.02, 0.25
+_TURN_S = 1.0
+"""How often it is asked whether the client still waits."""
 
 BEFORE_BATCHES, BATCH, TRAINING = 10, -10, -20
 """Priorities: who waits before a screen goes first."""
@@ -88,18 +88,17 @@ async def ended(labels: Labels, request: Request, job_id: str) -> Job:
     Raises:
         BusyError: the server stops; the job goes on when it is back (code draining).
     """
-    pause = _FIRST_LOOK_S
-    while True:
-        job: Job = await run_in_threadpool(labels.parts.ledger.get, job_id)
+    job = await run_in_threadpool(labels.parts.ledger.get, job_id)
+    while not job.ended:
+        job = await labels.parts.watch.ended(job, _TURN_S)
         if job.ended or await request.is_disconnected():
-            return job
+            break
         if labels.parts.draining.is_set():
             raise BusyError(
                 f"the server stops; job {job.id} goes on when it is back, and its result comes into the datastore",
                 code="draining",
             )
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_LOOK_S)
+    return job
 
 
 def failure(job: Job) -> JSONResponse:
@@ -136,8 +135,15 @@ def is_dicom(file: FileRef) -> bool:
     return file.media in ("application/dicom", "application/zip")
 
 
+FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": {"application/octet-stream": {}}},
+    206: {"description": "The ranges of the file that were asked for."},
+    304: {"description": "The client has it already."},
+    **responses(416),
+}
+"""What a route documents that gives a file."""
+
+
 def shown_extension(file: FileRef) -> str:
     """The ending of what `/datastore/image` gives for a file: DICOM goes as NIfTI, which every viewer reads."""
-    if is_dicom(file):
-        return ".nii.gz"
-    return "." + file.name.split(".", 1)[1] if "." in file.name else ""
+    return ".nii.gz" if is_dicom(file) else extension(file)

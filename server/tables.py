@@ -200,6 +200,7 @@ image = Table(
     Column("mark", String(64), nullable=False, unique=True),  # keyed digest of the name
     Column("sealed", Text, nullable=False),
     Column("file", Document),  # none until its job has ended
+    Column("shown", Document),  # what viewers are given for it, where that is not the file itself
     Column("created", Double, nullable=False),
     Column("parent_id", IDENTIFIER),
     Column("job_id", IDENTIFIER, unique=True),

@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from clarivox.errors import InputError, NotFoundError
 from clarivox.server.auth import Admin, Inferer, Reader
-from clarivox.server.datastore import FINAL, Image, check_name
+from clarivox.server.datastore import FINAL, Image, check_name, extension
+from clarivox.server.downloads import download
 from clarivox.server.job import new_id
-from clarivox.server.label_answers import extension_of, params_of, safe, sent, stored
-from clarivox.server.label_parts import Labels, With, received, shown_extension
+from clarivox.server.label_answers import extension_of, params_of, safe
+from clarivox.server.label_parts import FILE, Labels, With, received, shown_extension
 from clarivox.server.label_shown import shown
 from clarivox.server.problems import responses
 
@@ -25,7 +27,6 @@ router = APIRouter(
     prefix="/datastore", tags=["MONAI Label"], responses=responses(401, 403, 404, 413, 415, 422, 503, 507)
 )
 
-_FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 _EMPTY: dict[int | str, dict[str, Any]] = {200: {"description": "It is there.", "content": {}}}
 
 Name = Annotated[str, Query(description="Name of an image.")]
@@ -101,14 +102,13 @@ def remove(labels: With, caller: Admin, image: Annotated[str, Query(alias="id")]
     return {}
 
 
-@router.get("/image", operation_id="monailabel_image", response_class=Response, responses=_FILE)
-def download(labels: With, caller: Reader, image: Name) -> Response:
+@router.get("/image", operation_id="monailabel_image", response_class=Response, responses=FILE)
+def image_file(request: Request, labels: With, caller: Reader, image: Name) -> Response:
     """The file of an image; a DICOM series as NIfTI, which every viewer reads."""
     labels.datastore.settle()
     found = labels.datastore.find(image)
     file = shown(labels, found)
-    name = safe(found.name) + shown_extension(found.file)
-    return sent(stored(labels.parts.blobs.path(file.sha256), file, name))
+    return download(request, labels.parts.blobs, replace(file, name=safe(found.name) + extension(file)))
 
 
 @router.head("/image", operation_id="monailabel_image_there", response_class=Response, responses=_EMPTY)

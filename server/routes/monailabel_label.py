@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from clarivox.server.auth import Admin, Inferer, Reader
 from clarivox.server.datastore import FINAL, check_tag
-from clarivox.server.label_answers import params_of, safe, sent, stored
+from clarivox.server.downloads import download
+from clarivox.server.label_answers import params_of, safe
 from clarivox.server.label_archive import archive
-from clarivox.server.label_parts import With, received
+from clarivox.server.label_parts import FILE, With, received
 from clarivox.server.problems import responses
 
 router = APIRouter(
     prefix="/datastore", tags=["MONAI Label"], responses=responses(401, 403, 404, 413, 415, 422, 503, 507)
 )
 
-_FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 _EMPTY: dict[int | str, dict[str, Any]] = {200: {"description": "It is there.", "content": {}}}
 
 Image = Annotated[str, Query(description="Name of an image.")]
@@ -46,12 +47,11 @@ async def save(
     return {"image": image, "label": found.name}
 
 
-@router.get("/label", operation_id="monailabel_label", response_class=Response, responses=_FILE)
-def download(labels: With, caller: Reader, label: Label, tag: Tag) -> Response:
+@router.get("/label", operation_id="monailabel_label", response_class=Response, responses=FILE)
+def label_file(request: Request, labels: With, caller: Reader, label: Label, tag: Tag) -> Response:
     """The file of a label."""
     found = labels.datastore.label(label, tag)
-    path = labels.parts.blobs.path(found.file.sha256)
-    return sent(stored(path, found.file, safe(label) + found.extension))
+    return download(request, labels.parts.blobs, replace(found.file, name=safe(label) + found.extension))
 
 
 @router.head("/label", operation_id="monailabel_label_there", response_class=Response, responses=_EMPTY)

@@ -36,7 +36,7 @@ def sample(
     if image is None:
         return {}
     now = int(time.time())
-    mine = {"ts": now, "client_id": str((params or {}).get("client_id", ""))[:100]}
+    mine = {"ts": now, "client_id": str((params or {}).get("client_id") or "")[:100]}
     known = labels.datastore.tell(image.name, {"strategy": image.info.get("strategy", {}) | {strategy: mine}})
     return about(labels, known, strategy, now)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Query, UploadFile
+from fastapi import APIRouter, File, Query, Request, UploadFile
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from clarivox.errors import NotFoundError
 from clarivox.server.auth import Inferer, Reader
-from clarivox.server.label_answers import sent, stored
-from clarivox.server.label_parts import With, received
+from clarivox.server.downloads import download
+from clarivox.server.label_parts import FILE, With, received
 from clarivox.server.problems import responses
 from clarivox.server.sessions import LONGEST_S
 
@@ -37,17 +37,18 @@ async def begin(
     "/{session_id}",
     operation_id="monailabel_session",
     response_class=Response,
-    responses={200: {"content": {"application/json": {}, "application/octet-stream": {}}}},
+    responses=FILE | {200: {"content": {"application/json": {}, "application/octet-stream": {}}}},
 )
-def look(labels: With, caller: Reader, session_id: str, update_ts: bool = False, image: bool = False) -> Any:
+def look(
+    request: Request, labels: With, caller: Reader, session_id: str, update_ts: bool = False, image: bool = False
+) -> Any:
     """A session, or with `image` the file that it began with."""
     session = labels.sessions.get(session_id, caller.owner, touch=update_ts)
     if not image:
         return JSONResponse(session.as_json())
     if len(session.files) != 1:
         raise NotFoundError("the session holds several files, not one image", code="no_such_image")
-    file = session.files[0]
-    return sent(stored(labels.parts.blobs.path(file.sha256), file, file.name))
+    return download(request, labels.parts.blobs, session.files[0])
 
 
 @router.delete("/{session_id}", operation_id="monailabel_session_end")
