@@ -75,7 +75,7 @@ def accepted(header: str) -> list[Accepted]:
 
 
 def _accepted(part: str) -> Accepted:
-    first, *rest = (piece.strip() for piece in _PIECE.findall(part))
+    first, *rest = [piece.strip() for piece in _PIECE.findall(part)] or [""]
     given = {name.strip().lower(): _unquoted(value.strip()) for name, _, value in (one.partition("=") for one in rest)}
     related = first.lower() == RELATED
     type_ = given.get("type", "*/*").lower() if related else first.lower()

@@ -18,6 +18,8 @@ def test_quotes_blanks_and_weights_are_understood() -> None:
     assert (second.type, second.weight) == ("image/jls;v=1", 0.5)
     assert accepted("text/html;q=0") == []
     assert accepted("")[0].type == "*/*"
+    for nonsense in (";", ",;,", '"', 'a/b; x="\\"', "multipart/related; type", "=;=,=", "\x00"):
+        accepted(nonsense)
 
 
 @pytest.mark.parametrize(
