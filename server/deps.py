@@ -14,6 +14,7 @@ from clarivox.errors import BundleError, NotFoundError
 from clarivox.server.audit import Audit
 from clarivox.server.auth import Reader
 from clarivox.server.blobs import Blobs
+from clarivox.server.dicom_store import DicomStore
 from clarivox.server.job import FileRef, Job
 from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
@@ -74,11 +75,13 @@ class Services:
     draining: threading.Event = field(default_factory=threading.Event)
     """Set when the server stops: new work is refused, waiting requests return."""
     watch: Watch = field(init=False)
+    dicom: DicomStore = field(init=False)
     conversions: dict[tuple[str, str], FileRef] = field(default_factory=dict)
     """Results in other formats, by the SHA-256 of the result and the format."""
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.ledger, self.draining.is_set)
+        self.dicom = DicomStore(self.ledger, self.blobs)
 
 
 def services(request: Request) -> Services:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
+from clarivox.errors import NotFoundError
 from clarivox.server.dicom_store import Instance, Piece, plain
 from clarivox.server.media_types import DICOM, PLAIN, content_type
 
@@ -21,7 +22,7 @@ CHUNK = 1 << 20
 WHOLE = 4 << 20
 """Answers up to this size are sent at once, which is faster than in chunks."""
 
-HEADERS = {"Cache-Control": "private, no-store"}
+HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 """Patients' data stay out of caches on disk."""
 
 
@@ -58,7 +59,14 @@ def alone(part: Part) -> Response:
 
 
 def answer(pieces: Sequence[Piece], type_: str) -> Response:
-    """Pieces one after the other."""
+    """Pieces one after the other.
+
+    Raises:
+        NotFoundError: a file was deleted in between.
+    """
+    for path in {piece.path for piece in pieces if piece.path is not None}:
+        if not path.is_file():
+            raise NotFoundError("the files of this object were deleted", code="no_such_object")
     size = sum(piece.size for piece in pieces)
     if size <= WHOLE:
         return Response(b"".join(sent(pieces)), media_type=type_, headers=HEADERS)

@@ -17,13 +17,9 @@ SERIES = STUDY + "/series/{series}"
 INSTANCE = SERIES + "/instances/{instance}"
 
 
-def dicom_store(request: Request, parts: Parts) -> DicomStore:
+def dicom_store(parts: Parts) -> DicomStore:
     """The DICOM objects of this server."""
-    state = request.app.state
-    if not hasattr(state, "dicom_store"):
-        state.dicom_store = DicomStore(parts.ledger, parts.blobs)
-    found: DicomStore = state.dicom_store
-    return found
+    return parts.dicom
 
 
 Store = Annotated[DicomStore, Depends(dicom_store)]

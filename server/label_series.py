@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clarivox.server.auth import Caller
-from clarivox.server.dicom_store import DicomStore, Series
+from clarivox.server.dicom_store import Series
 from clarivox.server.job import FileRef, Role
 from clarivox.server.label_parts import Labels
 
@@ -26,7 +26,7 @@ def series_facts(labels: Labels, results: Sequence[FileRef]) -> dict[str, Any]:
     index = next((one for one in results if one.role == Role.INDEX), None)
     if index is None:
         return {}
-    for series in _store(labels).of_index(index.sha256):
+    for series in labels.parts.dicom.of_index(index.sha256):
         if made & set(sources_of(series)):
             few = {name: series.few.get(tag, {}).get("Value", [None])[0] for name, tag in _FACTS.items()}
             found = {"StudyInstanceUID": series.study, "SeriesInstanceUID": series.uid} | few
@@ -36,12 +36,12 @@ def series_facts(labels: Labels, results: Sequence[FileRef]) -> dict[str, Any]:
 
 def series_files(labels: Labels, caller: Caller, uid: str) -> tuple[tuple[FileRef, ...], str | None]:
     """The stored files of a series that the caller may see, and the UID where they hold other series too."""
-    found = _store(labels).series(caller.sees, series=uid)
+    found = labels.parts.dicom.series(caller.sees, series=uid)
     if not found:
         return (), None
     newest = found[0]
     files = sources_of(newest)
-    others = [one for one in _store(labels).of_index(newest.parts[0][0].sha256) if one.uid != uid]
+    others = [one for one in labels.parts.dicom.of_index(newest.parts[0][0].sha256) if one.uid != uid]
     shared = any(set(files) & set(sources_of(one)) for one in others)
     blobs = labels.parts.blobs
     media = {True: ("application/zip", "image.zip"), False: ("application/dicom", "image.dcm")}
@@ -59,7 +59,3 @@ def sources_of(series: Series) -> list[str]:
     index, part = series.parts[0]
     numbers = {json.loads(line)["file"]["source"] for line in index.read(*part["records"]).splitlines()}
     return [index.sources[number].name for number in sorted(numbers) if number >= 0]
-
-
-def _store(labels: Labels) -> DicomStore:
-    return DicomStore(labels.parts.ledger, labels.parts.blobs)
