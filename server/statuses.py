@@ -26,6 +26,13 @@ _BY_CODE: dict[str, int] = {
 }
 """Codes whose status is not that of their class."""
 
+_BROKEN = frozenset(
+    "bad_handover bad_layout bad_zip damaged_functional_groups damaged_header duplicate_name encrypted_zip file_changed "
+    "localizer mosaic nested_zip no_input no_pixels not_enhanceable not_finite reader_failed sequence_too_deep "
+    "unsafe_entry unsafe_name".split()
+)
+"""Codes of FormatError for a file of a kind that is read, but that cannot be used: 422, not 415."""
+
 _BY_CLASS: tuple[tuple[type[errors.ClarivoxError], int], ...] = (
     (errors.NotFoundError, 404),
     (errors.ConflictError, 409),
@@ -69,6 +76,8 @@ def status_of(error: errors.ClarivoxError) -> int:
     """
     if error.code in _BY_CODE:
         return _BY_CODE[error.code]
+    if error.code in _BROKEN:
+        return 422
     return next((status for kind, status in _BY_CLASS if isinstance(error, kind)), 500)
 
 

@@ -98,9 +98,9 @@ def pixel_format(header: Header, limits: Limits) -> PixelFormat:
         frames=_frames(dataset),
     )
     _check_layout(found, integer(dataset, "HighBit", found.stored - 1))
+    _check_bytes(found, header, header.pixels, limits)  # first: a claim that the file does not keep is no large image
     limits.check_frames(found.frames)
     limits.check_voxels(found.rows * found.columns * found.samples * found.frames)
-    _check_bytes(found, header, header.pixels, limits)
     return found
 
 

@@ -4,6 +4,7 @@
 import resource
 import stat
 import struct
+import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from clarivox.errors import ClarivoxError
 from clarivox.io.archive import extracted, is_zip
 from clarivox.io.limits import Limits
+from tests import hostile
 
 
 def packed(folder: Path, entries: dict[str, bytes]) -> Path:
@@ -73,6 +75,19 @@ def test_bombs_are_refused_by_what_they_claim(tmp_path: Path) -> None:
     assert code_of(packed(tmp_path, {"zeros": bytes(8 << 20)})) == "zip_bomb"
     assert code_of(packed(tmp_path, {str(n): b"x" for n in range(20)}), Limits(entries=10)) == "zip_bomb"
     assert code_of(packed(tmp_path, {"x": bytes(200)}), Limits(unpacked_bytes=100)) == "zip_bomb"
+
+
+@pytest.mark.parametrize("count", [1_000_000, 3], ids=["said", "not said"])
+def test_a_million_entries_are_refused_before_they_are_listed(tmp_path: Path, count: int) -> None:
+    whole = bytearray(hostile.many(1_000_000))
+    struct.pack_into("<QQ", whole, len(whole) - 22 - 76 + 24, count, count)
+    path = tmp_path / "in.zip"
+    path.write_bytes(whole)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    assert code_of(path) == "zip_bomb"
+    assert time.process_time() - started < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
 def test_a_lying_size_does_not_help_a_bomb(tmp_path: Path) -> None:

@@ -54,9 +54,9 @@ def test_a_file_cut_in_its_pixels_is_truncated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"Rows": 65535, "Columns": 65535}, "too_many_voxels"),
+        ({"Rows": 65535, "Columns": 65535}, "truncated_pixel_data"),
         ({"Rows": 30000, "Columns": 30000}, "truncated_pixel_data"),
-        ({"NumberOfFrames": 2_000_000_000}, "too_many_frames"),
+        ({"NumberOfFrames": 2_000_000_000}, "truncated_pixel_data"),
         ({"NumberOfFrames": 0}, "bad_layout"),
         ({"Rows": 0}, "bad_layout"),
         ({"PixelSpacing": [0, 0]}, "bad_geometry"),
