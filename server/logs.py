@@ -25,7 +25,7 @@ import structlog
 from clarivox.errors import ClarivoxError
 from clarivox.server.settings import Settings
 
-OURS = ("clarivox", "uvicorn", "alembic")
+OURS = ("clarivox", "__main__", "uvicorn", "alembic")
 """Loggers whose messages are written in our own code or hold no data."""
 FILE_BYTES = 16 << 20
 """Size at which the log file is set aside."""

@@ -27,9 +27,27 @@ _BY_CODE: dict[str, int] = {
 """Codes whose status is not that of their class."""
 
 _BROKEN = frozenset(
-    "bad_handover bad_layout bad_zip damaged_functional_groups damaged_header duplicate_name encrypted_zip file_changed "
-    "localizer mosaic nested_zip no_input no_pixels not_enhanceable not_finite reader_failed sequence_too_deep "
-    "unsafe_entry unsafe_name".split()
+    {
+        "bad_handover",
+        "bad_layout",
+        "bad_zip",
+        "damaged_functional_groups",
+        "damaged_header",
+        "duplicate_name",
+        "encrypted_zip",
+        "file_changed",
+        "localizer",
+        "mosaic",
+        "nested_zip",
+        "no_input",
+        "no_pixels",
+        "not_enhanceable",
+        "not_finite",
+        "reader_failed",
+        "sequence_too_deep",
+        "unsafe_entry",
+        "unsafe_name",
+    }
 )
 """Codes of FormatError for a file of a kind that is read, but that cannot be used: 422, not 415."""
 
