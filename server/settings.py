@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(30, gt=0, description="How long a worker may be silent before its job is given away.")
     stall_s: float = Field(120, gt=0, description="How long a job may stand still before its worker is ended.")
     drain_s: float = Field(300, ge=0, description="How long running jobs may take to end when the server stops.")
-    max_attempts: int = Field(3, ge=1, description="How often a job is begun before it fails.")
+    max_attempts: int = Field(3, ge=1, le=1000, description="How often a job is begun before it fails.")
     poison_crashes: int = Field(2, ge=1, description="How many workers a job may bring down before it fails.")
     retry_backoff_s: float = Field(2, ge=0, description="Wait before the second attempt; doubled for each further.")
     quarantine_faults: int = Field(3, ge=1, description="Device faults within ten minutes that take it out of use.")

@@ -34,9 +34,9 @@ def hit(arguments: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Ve
     )
     row: dict[str, Any] = {"jobs": done.verdict.rows, "hits": sum(done.havoc.hits.values())}
     row |= {"while a job ran": done.havoc.while_running, "attempts": done.verdict.attempts}
-    never = [one.number for one in done.load.sent if one.id is None]
-    for number in never:
-        done.verdict.add("stuck", f"job {number} was never taken")
+    for one in done.load.sent:
+        if one.id is None:
+            done.verdict.add("stuck", f"job {one.number} was never taken; answers: {dict(one.refusals)}")
     return row, done.verdict, {"hits": dict(done.havoc.hits), "states": dict(done.verdict.states)}
 
 

@@ -23,7 +23,7 @@ from tests.served import Served
 SETTINGS = {
     "LEASE_S": "3",
     "RETRY_BACKOFF_S": "0.1",
-    "MAX_ATTEMPTS": "100000",
+    "MAX_ATTEMPTS": "1000",
     "POISON_CRASHES": "100000",
     "QUEUE_JOBS": "100000",
     "OWNER_JOBS": "100000",
