@@ -20,7 +20,8 @@ from typing import Any
 import psutil
 
 COMMAND = (sys.executable, "-c", "from clarivox.cli.main import run; run()", "serve")
-JSON = "application/json"
+PARTS = ("api", "supervisor", "worker", "nursery", "child", "other")
+"""Of the processes of a server; a child reads and writes the files of one job, and is forked by the nursery."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,8 @@ class Served:
         return (self.data.parent / "server.log").read_text(errors="replace")
 
     def tree(self) -> dict[str, list[psutil.Process]]:
-        """Its processes now: api, supervisor, workers, children (which read and write files), other."""
-        found: dict[str, list[psutil.Process]] = {"api": [], "supervisor": [], "worker": [], "child": [], "other": []}
+        """Its processes now, by `PARTS`."""
+        found: dict[str, list[psutil.Process]] = {name: [] for name in PARTS}
         if self.process is None:
             return found
         with contextlib.suppress(psutil.Error):
@@ -196,10 +197,9 @@ def part(one: psutil.Process, first: psutil.Process) -> str:
     if one.pid == first.pid:
         return "api"
     words = " ".join(one.cmdline())
-    for name, mark in (("supervisor", "server.fleet"), ("child", "parse_child"), ("worker", "server.worker")):
-        if mark in words:
-            return name
-    return "other"
+    if "parse_child" in words:
+        return "child" if "parse_child" in " ".join(psutil.Process(one.ppid()).cmdline()) else "nursery"
+    return "supervisor" if "server.fleet" in words else "worker" if "server.worker" in words else "other"
 
 
 @contextlib.contextmanager

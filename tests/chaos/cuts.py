@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.disk import Change, Disk
-from tests.chaos.kills import SETTINGS
+from tests.chaos.kills import SETTINGS, tidied
 from tests.chaos.load import ENDS, Load, Sent
 from tests.chaos.recorder import Recorder
 from tests.chaos.traps import Traps
@@ -172,6 +172,7 @@ def serve_on(after: Path, sent: Sequence[Sent], moment: int, name: str, verdict:
                 load.fetch(one, line)
         line.close()
         server.stop()
+        tidied(server)
         judge(after, load.sent, verdict)
     except RuntimeError as broken:
         verdict.add("stuck", f"{name}, served again: {broken}")

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.kills import SETTINGS
+from tests.chaos.kills import SETTINGS, tidied
 from tests.chaos.load import Load
 from tests.chaos.traps import CREATES, Call, Traps
 from tests.chaos.verdict import Verdict, judge
@@ -144,6 +144,7 @@ def run(folder: Path, *, rounds: int, starts: int, first: int = 1, step: int = 1
             found.verdict.add("failed for no fault of its own", f"job {one.number}: {one.state} {one.error}")
     line.close()
     server.stop()
+    tidied(server)
     found.met = disk.met
     judge(data, load.sent, found.verdict, may_fail=MAY_FAIL)
     return found

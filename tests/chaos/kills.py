@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests.chaos.load import Load
-from tests.chaos.verdict import Verdict, judge, overdue
+from tests.chaos.verdict import Verdict, judge, leftovers, overdue
 from tests.served import Served
 
 SETTINGS = {
@@ -31,8 +31,11 @@ SETTINGS = {
     "DISK_WATERMARK_BYTES": "0",
 }
 """A kill is no fault of the job that it hits, so none may fail for it."""
-WEIGHTS = {"api": 2, "supervisor": 2, "worker": 5, "child": 3}
+WEIGHTS = {"api": 1, "supervisor": 1, "worker": 2, "nursery": 1, "child": 6}
+"""A child is forked anew at once; after the first three a worker has to import torch and monai again."""
 CLIENTS = 4
+WORK_WITHIN_S = 15.0
+"""How long a hit may wait for a job to be at work."""
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Havoc:
     hits: Counter[str] = field(default_factory=Counter)
     while_running: int = 0
     """Hits while a job was at work."""
+    begun_before: set[str] = field(default_factory=set)
     stuck: dict[str, str] = field(default_factory=dict)
 
     def victim(self) -> tuple[str, psutil.Process] | None:
@@ -66,7 +70,7 @@ class Havoc:
         if found is None:
             return False
         part, process = found
-        self.while_running += self.server_is_working()
+        self.meet()
         with contextlib.suppress(psutil.Error):
             process.kill()
             self.hits[part] += 1
@@ -78,10 +82,17 @@ class Havoc:
             return True
         return False
 
-    def server_is_working(self) -> bool:
-        """Whether a child reads or writes for a job now: it burns the time of a processor."""
-        folder = self.server.data / "work"
-        return folder.is_dir() and any(folder.iterdir())
+    def at_work(self) -> set[str]:
+        """Attempts that were begun since the last hit: each has a folder of its own."""
+        with contextlib.suppress(OSError):
+            return {path.name for path in (self.server.data / "work").iterdir()} - self.begun_before
+        return set()
+
+    def meet(self) -> None:
+        """Note whether a hit meets an attempt at a job."""
+        met = self.at_work()
+        self.while_running += bool(met)
+        self.begun_before |= met
 
     def stop_and_go_on(self, seconds: float) -> bool:
         """SIGSTOP a worker for longer than its lease, then SIGCONT."""
@@ -89,7 +100,7 @@ class Havoc:
         if not workers:
             return False
         process = self.choose.choice(workers)
-        self.while_running += self.server_is_working()
+        self.meet()
         try:
             os.kill(process.pid, signal.SIGSTOP)
             time.sleep(seconds)
@@ -158,12 +169,22 @@ def run(folder: Path, *, jobs: int, hits: int, stops: bool = False, seed: int = 
     return _end(server, load, havoc, [*clients, follower], started, drain_s)
 
 
+def tidied(server: Served, within_s: float = 90) -> None:
+    """Start the server once more, for what it clears away then and once a minute, and end it."""
+    server.start()
+    server.answers("/livez", 30)
+    until = time.time() + within_s
+    while leftovers(server.data) and time.time() < until:
+        time.sleep(0.5)
+    server.stop()
+
+
 def _pause(havoc: Havoc, choose: random.Random) -> None:
-    """A short time; now and then until a job is at work, so that hits meet work and not only starts."""
-    until = time.time() + (6 if choose.random() < 0.25 else 0)
-    while time.time() < until and not havoc.server_is_working():
-        time.sleep(0.02)
-    time.sleep(choose.expovariate(4))
+    """A short time; every other time at first until a job is at work, so that hits meet work and not only starts."""
+    until = time.time() + (WORK_WITHIN_S if choose.random() < 0.5 else 0)
+    while time.time() < until and not havoc.at_work():
+        time.sleep(0.01)
+    time.sleep(choose.expovariate(8))
 
 
 def _follow(load: Load, clients: list[threading.Thread], until: float) -> None:
@@ -195,5 +216,6 @@ def _end(
             load.fetch(one, line)
     line.close()
     server.stop()
+    tidied(server)
     judge(server.data, load.sent, verdict)
     return Done(verdict, havoc, load, time.time() - started)
