@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clarivox.server.job import WorkerRow
     from clarivox.server.ledger import Ledger
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("clarivox.server.fleet")
 
 LOOK_S = 0.05
 REAP_S = 1.0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clarivox.server.task import Task
     from clarivox.server.work import Shop
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("clarivox.server.worker")
 
 POLL_S = 0.05
 """How often an idle worker asks for a job."""

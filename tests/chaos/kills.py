@@ -170,7 +170,8 @@ def run(folder: Path, *, jobs: int, hits: int, stops: bool = False, seed: int = 
 
 
 def tidied(server: Served, within_s: float = 90) -> None:
-    """Start the server once more, for what it clears away then and once a minute, and end it."""
+    """Start a server on its folder once more, for what it clears away then and once a minute, and end it."""
+    server = Served(server.data, SETTINGS)
     server.start()
     server.answers("/livez", 30)
     until = time.time() + within_s
