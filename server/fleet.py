@@ -214,6 +214,16 @@ class Supervisor:
                 continue
             if gone:
                 shutil.rmtree(path, ignore_errors=True)
+        kept = self.settings.data_dir / "training"
+        for path in kept.iterdir() if kept.is_dir() else ():
+            try:
+                gone = self.ledger.get(path.name).ended
+            except NotFoundError:
+                gone = True
+            except ClarivoxError:
+                continue
+            if gone:
+                shutil.rmtree(path, ignore_errors=True)
 
     def runs(self, job_id: str, attempt: str) -> bool:
         """Whether somebody is at this attempt at a job."""

@@ -131,7 +131,7 @@ def allow_cpu(seconds: float) -> None:
 
 def serve(channel: socket.socket) -> None:
     """Do one order after another."""
-    from clarivox.server import child_index, child_read, child_write
+    from clarivox.server import child_index, child_read, child_train, child_write
     from clarivox.server.child_read import told
 
     kept: list[Volume] = []
@@ -143,6 +143,7 @@ def serve(channel: socket.socket) -> None:
             "write": child_write.write,
             "convert": child_write.convert,
             "index": child_index.index,
+            "gather": child_train.gather,
         }
         try:
             answer = {"done": work[order["do"]](kept, order, teller(channel))}

@@ -50,10 +50,12 @@ class Worker:
     def __init__(self, shop: Shop, worker_id: str, host: str, out: int | None = None) -> None:
         from clarivox.server.ahead import Ahead
         from clarivox.server.pulse import Pulse
+        from clarivox.server.training_lane import TrainingLane
 
         self.shop, self.worker_id = shop, worker_id
         self.pulse = Pulse(shop, worker_id, host, out)
         self.ahead = Ahead(shop, self.pulse, worker_id)
+        self.training = TrainingLane(shop, self.pulse, worker_id)
         self.draining = False
         self.done = 0
 
@@ -65,6 +67,7 @@ class Worker:
         self.preload()
         self.pulse.become("ready")
         self.ahead.start()
+        self.training.start()
         status = 0
         while not self.draining and self.done < self.shop.settings.recycle_jobs:
             task = self.next_task()
@@ -74,6 +77,7 @@ class Worker:
                 status = SICK
                 break
         self.ahead.give_back()
+        self.training.stop()
         self.pulse.become("dead")
         self.pulse.put_row()
         self.shop.nursery.close()

@@ -201,6 +201,25 @@ def test_the_next_job_is_read_while_the_device_works(server, image):
     assert (first.state, second.state, second.attempt) == (State.SUCCEEDED, State.SUCCEEDED, 1)
 
 
+def test_a_training_makes_a_new_bundle_beside_the_work_and_goes_on_after_a_kill(server, image, tmp_path):
+    server.ready()
+    images = [server.stored(picture(tmp_path / f"{n}.png", 96 + n)) for n in range(5)]
+    params = {"output": "photo_dncnn_denoise_v2", "steps": 24}
+    job = server.submit(*images, bundle="photo_dncnn_denoise", kind=Kind.TRAIN, params=params)
+    job = server.wait(job, lambda job: job.stage == "train" and job.done > 0)
+    assert server.wait(server.submit(image)).state is State.SUCCEEDED
+    assert server.ledger.get(job.id).state is State.RUNNING
+    (row,) = [row for row in server.ledger.workers() if row.state != "dead"]
+    os.kill(row.pid, signal.SIGKILL)
+    job = server.wait(job, most_s=120)
+    assert (job.state, job.attempt, job.crash_count) == (State.SUCCEEDED, 2, 0), job.error
+    assert (job.metrics["bundle"], job.metrics["steps"]) == ("photo_dncnn_denoise_v2", 24)
+    assert server.wait(server.submit(image, bundle="photo_dncnn_denoise_v2")).state is State.SUCCEEDED
+    again = server.submit(*images, bundle="photo_dncnn_denoise", kind=Kind.TRAIN, params=params)
+    assert server.wait(again).error["code"] == "bundle_exists"
+    assert not list((server.settings.data_dir / "training").iterdir())
+
+
 def test_after_the_supervisor_dies_jobs_go_on(server, image):
     server.ready()
     job = server.wait(server.submit(image, fault="slow"), lambda job: job.stage == "enhance")
