@@ -9,6 +9,7 @@ from clarivox.io.dicom_encode import tag_and_vr
 from clarivox.io.dicom_new import Kind
 from clarivox.io.dicom_objects import IMAGES, STORAGE, SYNTAXES
 from clarivox.io.dicom_uid import IMPLEMENTATION_UID
+from clarivox.server.media_types import IMAGE_TYPES, PLAIN
 
 STATEMENT = (Path(__file__).parents[3] / "docs" / "dicom-conformance.md").read_text()
 
@@ -39,3 +40,13 @@ def test_it_names_the_implementation_and_the_new_objects() -> None:
     new = STATEMENT.split("## Written: new objects")[1]
     assert len(re.findall("CT, MR, PET, CR, DX, MG, US, US multi-frame, SC, Enhanced CT and Enhanced MR", new)) == 1
     assert len(Kind) == 11
+
+
+def test_it_lists_the_types_of_frames() -> None:
+    found = {}
+    for syntaxes, media in rows("encoding of frames"):
+        for one in syntaxes.split(", "):
+            whole = one if one[0] != "." else f"1.2.840.10008.1.2.4{one}"
+            found[whole] = media
+    assert found.pop("native (implicit") == PLAIN
+    assert {one: media for one, media in found.items() if one[0].isdigit()} == IMAGE_TYPES
