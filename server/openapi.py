@@ -68,19 +68,39 @@ def described(schema: dict[str, Any]) -> dict[str, Any]:
     for path, methods in schema.get("paths", {}).items():
         for verb in VERBS:
             if verb in methods:
-                complete(path, methods[verb])
+                complete(path, verb, methods[verb])
     return schema
 
 
-def complete(path: str, operation: dict[str, Any]) -> None:
-    """Add to a route the errors that any route can answer with."""
+def complete(path: str, verb: str, operation: dict[str, Any]) -> None:
+    """Add to a route the errors that any route of its kind can answer with."""
     found = operation.setdefault("responses", {})
-    found.pop("422", None) if "problem" not in str(found.get("422", "")) else None
-    general = [400, 403, 404, 408, 413, 422, 500, 503, 507]
+    if "problem" not in str(found.get("422")):
+        found.pop("422", None)
+    for one in operation.get("parameters", ()):
+        one["schema"] = plain(one["schema"])
+    general = [400, 403, 404, 422, 431, 500, 503, 507]
+    if verb not in ("get", "head"):
+        general += [409]
+    if "requestBody" in operation:
+        general += [408, 413, 415]
     if path in OPEN:
         operation.pop("security", None)
     else:
-        general.append(401)
+        general += [401]
     for status, said in responses(*general).items():
         found.setdefault(str(status), said)
     operation["responses"] = dict(sorted(found.items()))
+
+
+def plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter that may be left out, without saying that it may be null: no address holds one.
+
+    >>> plain({"anyOf": [{"type": "string"}, {"type": "null"}], "title": "A"})
+    {'title': 'A', 'type': 'string'}
+    """
+    choices = schema.get("anyOf", [])
+    kept = [one for one in choices if one != {"type": "null"}]
+    if len(kept) != 1 or len(kept) == len(choices):
+        return schema
+    return {**{key: value for key, value in schema.items() if key not in ("anyOf", "default")}, **kept[0]}

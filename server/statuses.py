@@ -79,6 +79,7 @@ STATUSES: dict[int, str] = {
     416: "The range lies outside the file.",
     422: "The values of the request, or the image, cannot be used.",
     429: "This owner has too many jobs waiting; Retry-After says when to ask again.",
+    431: "The head of the request is too large.",
     500: "The server failed.",
     503: "Not now; Retry-After says when to ask again.",
     507: "There is no room on the disk, or on the device.",

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from clarivox.errors import BusyError, ConflictError, InputError, LimitError
 from clarivox.server.auth import Inferer
-from clarivox.server.blobs import Blobs
+from clarivox.server.blobs import Blobs, no_such_blob
 from clarivox.server.deps import Parts, Services
 from clarivox.server.intake import length_of
 from clarivox.server.problems import responses
@@ -129,11 +129,15 @@ async def put(
     },
 )
 def head(sha256: Digest, parts: Parts, _caller: Inferer) -> Response:
-    """How much of a file is here: all of it (200), a part (204), or nothing (404)."""
+    """How much of a file is here: all of it (200), a part (204), or nothing (404).
+
+    Raises:
+        NotFoundError: nothing of it is here.
+    """
     if parts.blobs.has(sha256):
         size = str(parts.blobs.size(sha256))
         return Response(headers={"Content-Length": size, "ETag": f'"{sha256}"', "Upload-Complete": "?1"})
     received = parts.blobs.received(sha256)
     if received:
         return Response(status_code=204, headers={"Upload-Offset": str(received), "Upload-Complete": "?0"})
-    return Response(status_code=404)
+    raise no_such_blob()

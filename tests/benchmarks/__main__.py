@@ -39,6 +39,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "us_speed": ["--untimed"],
     "server_start": ["--repeats", "1", "--untimed"],
     "server_latency": ["--requests", "60", "--untimed"],
+    "server_cases": ["--cases", "100"],
     "server_bodies": ["--repeats", "3", "--parallel-mb", "50"],
     "server_soak": ["--jobs", "60", "--growth", "15"],
 }
