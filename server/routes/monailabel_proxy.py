@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -16,6 +17,9 @@ router = APIRouter(prefix="/proxy/dicom", tags=["MONAI Label"], responses=respon
 
 OWN = "/dicom-web"
 """Where the server's own QIDO-RS and WADO-RS are."""
+
+_FOUND = ("route", "endpoint", "path_params", "router", "fastapi")
+"""What the framework noted of the route that a request has found."""
 
 _Message = MutableMapping[str, Any]
 
@@ -35,14 +39,14 @@ class _Passed(Response):
     ) -> None:
         """Let the application answer for the other path; who asks was seen already, and is asked for again there."""
         own = f"{OWN}/{self._path}"
-        inner = {k: v for k, v in scope.items() if k not in ("route", "endpoint", "path_params", "router")}
-        await self._request.app.router({**inner, "path": own, "raw_path": own.encode()}, receive, send)
+        inner = {name: value for name, value in scope.items() if name not in _FOUND}
+        await self._request.app.router({**inner, "path": own, "raw_path": quote(own).encode()}, receive, send)
 
 
+@router.api_route("/{path:path}", methods=["GET", "POST"], include_in_schema=False)  # the last one is tried first
 @router.api_route("/wado/{path:path}", methods=["GET", "POST"], include_in_schema=False)
 @router.api_route("/qido/{path:path}", methods=["GET", "POST"], include_in_schema=False)
 @router.api_route("/stow/{path:path}", methods=["GET", "POST"], include_in_schema=False)
-@router.api_route("/{path:path}", methods=["GET", "POST"], include_in_schema=False)
 async def passed(request: Request, caller: Reader, path: str) -> Response:
     """What `/dicom-web/` answers for the rest of the path."""
     return _Passed(request, path)
