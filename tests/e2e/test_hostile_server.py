@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A live server and everything hostile that can be sent to it: the named answer, and no harm done."""
+
+import hashlib
+import io
+import json
+import socket
+import statistics
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import hostile, toys
+from tests.served import Answer, Served, memory_mib, serving
+
+IDLE_S = 3.0
+LONGEST_S = 5.0
+"""For any hostile input, on a machine that does other things too."""
+MEMORY_MIB = 200.0
+"""Most that may be held in the end beyond what was held before."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("hostile")
+    with serving(folder, IDLE_TIMEOUT_S=str(IDLE_S)) as running:
+        yield running
+
+
+def send(server: Served, body: bytes, query: str = "") -> Answer:
+    """A job that is waited for."""
+    line = server.line(90)
+    try:
+        headers = {"Content-Type": "application/octet-stream", "Prefer": "wait=60"}
+        return line.ask("POST", f"/v1/jobs?bundle=identity&report=false{query}", body, headers)
+    finally:
+        line.close()
+
+
+def outcome(answer: Answer) -> tuple[int, str]:
+    """Status and code of a refusal, or of the job's failure; (200, "") where it succeeded."""
+    said = answer.json()
+    if "state" not in said:
+        return answer.status, answer.problem
+    if said["state"] == "succeeded":
+        return 200, ""
+    return (said["error"]["status"], said["error"]["code"]) if said["error"] else (0, said["state"])
+
+
+def good(server: Served) -> float:
+    """Seconds that a good request takes."""
+    started = time.perf_counter()
+    assert outcome(send(server, hostile.series(toys.ct_series()))) == (200, "")
+    return time.perf_counter() - started
+
+
+def processes(server: Served) -> dict[str, list[int]]:
+    return {part: [one.pid for one in found] for part, found in server.tree().items()}
+
+
+def everywhere(server: Served) -> list[Path]:
+    """Files where a hostile name could have led: its own folders, and those above."""
+    places = [Path("/"), Path("/tmp"), Path("/etc"), Path.cwd(), Path.home(), Path(tempfile.gettempdir())]
+    found = [path for place in places for path in place.glob(f"*{hostile.CANARY}*")]
+    return [*found, *server.data.parent.rglob(f"*{hostile.CANARY}*")]
+
+
+@pytest.fixture(scope="module")
+def ordeal(server: Served) -> dict[str, Any]:
+    """Everything hostile, once; what came of it."""
+    for _ in range(3):
+        good(server)
+    usual = statistics.median(good(server) for _ in range(5))
+    before = processes(server)
+    held = memory_mib([one for group in server.tree().values() for one in group])
+    around = sorted(path.name for path in server.data.parent.iterdir())
+    told, slow = {}, {}
+    for row in hostile.rows():
+        body = row.make()
+        started = time.perf_counter()
+        told[row.name] = outcome(send(server, body))
+        took = time.perf_counter() - started
+        if took > LONGEST_S:
+            slow[row.name] = took
+    again = good(server)
+    return {
+        "told": told,
+        "slow": slow,
+        "usual": usual,
+        "again": again,
+        "before": before,
+        "after": processes(server),
+        "held": held,
+        "holds": memory_mib([one for group in server.tree().values() for one in group]),
+        "around": (around, sorted(path.name for path in server.data.parent.iterdir())),
+    }
+
+
+def test_every_hostile_input_gets_its_named_answer(ordeal: dict[str, Any]):
+    right = {row.name: row.answers for row in hostile.rows()}
+    assert len(ordeal["told"]) >= 60
+    assert {name: found for name, found in ordeal["told"].items() if found not in right[name]} == {}
+
+
+def test_none_takes_long(ordeal: dict[str, Any]):
+    assert ordeal["slow"] == {}
+
+
+def test_no_process_ends(ordeal: dict[str, Any]):
+    assert ordeal["after"] == ordeal["before"]
+
+
+def test_memory_comes_back(ordeal: dict[str, Any]):
+    assert ordeal["holds"] - ordeal["held"] < MEMORY_MIB
+
+
+def test_the_next_good_request_takes_its_normal_time(ordeal: dict[str, Any]):
+    assert ordeal["again"] < max(3 * ordeal["usual"], ordeal["usual"] + 1)
+
+
+def test_nothing_lies_outside_the_folders_of_the_jobs(server: Served, ordeal: dict[str, Any]):
+    assert everywhere(server) == []
+    assert ordeal["around"][0] == ordeal["around"][1]
+    assert list((server.data / "work").iterdir()) == []
+    assert [path for path in (server.data / "tmp").iterdir() if path.is_file() or any(path.iterdir())] == []
+    blobs = [path for path in (server.data / "blobs").rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert all(len(path.name) == 64 and path.parent.name == path.name[:2] for path in blobs)
+
+
+def test_an_executable_preamble_and_a_path_as_uid_do_not_come_out_again(server: Served):
+    rows = {row.name: row for row in hostile.rows()}
+    for name in ("MZ in the preamble", "ELF in the preamble", "a path as UID"):
+        job = send(server, rows[name].make()).json()
+        line = server.line()
+        result = line.ask("GET", f"/v1/jobs/{job['id']}/result").body
+        line.close()
+        with zipfile.ZipFile(io.BytesIO(result)) as archive:
+            for entry in archive.namelist():
+                assert ".." not in entry and not entry.startswith("/")
+                assert archive.read(entry)[:132] == bytes(128) + b"DICM"
+
+
+@pytest.mark.parametrize("name", ["text", "zip bomb that lies", "no rows", "deflate bomb, 3 GB", "zip with a link"])
+def test_whoever_waits_for_the_result_gets_the_same_answer(server: Served, name: str):
+    row = next(row for row in hostile.rows() if row.name == name)
+    line = server.line(60)
+    raw = line.ask("POST", "/v1/enhance?bundle=identity", row.make(), {"Content-Type": "application/octet-stream"})
+    head = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.dcm"\r\n\r\n'
+    body = head.encode() + row.make() + b"\r\n--x--\r\n"
+    form = line.ask("POST", "/v1/enhance?bundle=identity", body, {"Content-Type": "multipart/form-data; boundary=x"})
+    line.close()
+    assert (raw.status, raw.problem) in row.answers
+    assert (form.status, form.problem) in row.answers
+
+
+@pytest.mark.parametrize(
+    ("content", "codes"),
+    [
+        (b"", {400, 422}),
+        (b"{", {400, 422}),
+        (b"[]", {422}),
+        (b'{"bundle": "identity"}', {422}),
+        (b'{"bundle": "identity", "inputs": [], "extra": 1}', {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "../../etc/passwd"}]}', {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "%s"}]}' % (b"0" * 64), {404, 422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "params": {"unknown": 1}}', {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "params": {"options": {"unknown": 1}}}', {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "params": {"strength": NaN}}', {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "params": {"strength": Infinity}}', {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "params": {"strength": 1e308}}', {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "params": {"strength": "1"}}', {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "priority": %s}' % (b"9" * 5000), {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "deadline": 1e400}', {422}),
+        (b'{"bundle": "../../etc/passwd", "inputs": [{"sha256": "HERE"}]}', {404, 422}),
+        (b'{"bundle": "/etc", "inputs": [{"sha256": "HERE"}]}', {404, 422}),
+        (b'{"bundle": "identity/../identity", "inputs": [{"sha256": "HERE"}]}', {404, 422}),
+        (b'{"bundle": "identity\\u0000", "inputs": [{"sha256": "HERE"}]}', {404, 422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "params": {"as": "exe"}}', {422}),
+        (b'{"bundle": "identity", "inputs": [{"sha256": "HERE"}], "params": {"engine": "../x"}}', {422}),
+        (b'{"bundle": "identity", "inputs": ' + b"[" * 100_000, {422}),
+        (b'{"bundle": "' + b"a" * (2 << 20) + b'"}', {413, 422}),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_by_name(server: Served, content: bytes, codes: set[int]):
+    line = server.line()
+    body = hostile.nifti()
+    digest = hashlib.sha256(body).hexdigest()
+    assert line.ask("PUT", f"/v1/blobs/{digest}", body).status in (200, 201, 204)
+    content = content.replace(b"HERE", digest.encode())
+    answer = line.ask("POST", "/v1/jobs", content, {"Content-Type": "application/json"})
+    line.close()
+    assert answer.status in codes
+    assert " without " not in answer.problem
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/bundles/..%2f..%2fetc%2fpasswd",
+        "/v1/bundles/%2e%2e",
+        "/v1/jobs/../../etc/passwd",
+        "/v1/jobs/..%2f..%2fledger.sqlite/result",
+        "/v1/blobs/..%2fledger.sqlite",
+        "/info/../../etc/passwd",
+        "/datastore/image?image=../../ledger.sqlite",
+        "/datastore/image?image=/etc/passwd",
+        "/dicom-web/studies/..%2f..%2f/series",
+        "/%00",
+        "/v1/jobs/%ff",
+    ],
+)
+def test_a_path_leads_nowhere(server: Served, path: str):
+    line = server.line()
+    answer = line.ask("GET", path)
+    line.close()
+    assert answer.status in (400, 404, 405, 422)
+    assert b"root:" not in answer.body and b"SQLite" not in answer.body
+
+
+def talk(server: Served, *parts: bytes, pause_s: float = 0.0) -> tuple[int, float]:
+    """Send parts on a bare socket until the server has had enough; the status that it gives, and when."""
+    started = time.perf_counter()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as line:
+        try:
+            for part in parts:
+                line.sendall(part)
+                time.sleep(pause_s)
+        except OSError:
+            pass
+        said = b""
+        try:
+            while b"\r\n" not in said and (more := line.recv(4096)):
+                said += more
+        except ConnectionError:
+            pass
+    return int(said.split()[1]) if said else 0, time.perf_counter() - started
+
+
+POST = b"POST /v1/jobs?bundle=identity HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n"
+
+
+def test_a_connection_without_a_request_is_ended_in_time(server: Served):
+    status, took = talk(server, b"GET /v1/jobs HT")
+    assert status == 408 and took < IDLE_S + 2
+
+
+def test_a_body_that_stops_is_ended_in_time(server: Served):
+    status, took = talk(server, POST + b"Content-Length: 1000000\r\n\r\n" + bytes(100_000))
+    assert status == 408 and took < IDLE_S + 2
+
+
+def test_a_body_that_trickles_is_ended(server: Served):
+    status, took = talk(server, POST + b"Content-Length: 1000000\r\n\r\n", *[b"x"] * 20, pause_s=0.5)
+    assert status == 408 and took < 20
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_comes(server: Served):
+    status, took = talk(server, POST + b"Content-Length: 99999999999999\r\n\r\n" + bytes(10_000))
+    assert status in (413, 507) and took < 2
+
+
+def test_a_head_of_a_gigabyte_is_refused(server: Served):
+    held = memory_mib(server.tree()["api"])
+    status, took = talk(server, b"GET / HTTP/1.1\r\nA: ", *[b"a" * 1_000_000] * 1000)
+    assert status == 431 and took < 10
+    assert memory_mib(server.tree()["api"]) - held < 20
+
+
+def test_a_form_of_a_hundred_thousand_parts_is_refused(server: Served):
+    held = memory_mib(server.tree()["api"])
+    part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n'
+    body = part * 100_000 + b"--x--\r\n"
+    line = server.line(30)
+    answer = line.ask("POST", "/v1/jobs", body, {"Content-Type": "multipart/form-data; boundary=x"})
+    line.close()
+    assert answer.status in (400, 413, 422) and " without " not in answer.problem
+    assert memory_mib(server.tree()["api"]) - held < 50
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--x\r\nContent-Disposition: form-data; name=" + b"a" * 500_000,
+        b"--x\r\n" + b"A: b\r\n" * 50_000,
+        b"--x\r\n\r\n",
+        b"no boundary",
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="../../clarivox-escaped"\r\n\r\nhello\r\n--x--\r\n',
+        b'--x\r\nContent-Disposition: form-data; name="bundle"\r\n\r\n\xff\xfe\r\n--x--\r\n',
+    ],
+)
+def test_a_form_that_is_none_is_refused(server: Served, body: bytes):
+    line = server.line(30)
+    answer = line.ask("POST", "/v1/jobs", body, {"Content-Type": "multipart/form-data; boundary=x"})
+    line.close()
+    assert answer.status in (400, 413, 415, 422) and " without " not in answer.problem
+    assert everywhere(server) == []
+
+
+def test_after_all_that_the_server_is_well(server: Served):
+    line = server.line()
+    assert line.ask("GET", "/readyz").status == 200
+    line.close()
+    assert good(server) < 5
+    text = server.log()
+    assert "Traceback" not in text and hostile.CANARY not in text
+    assert json.loads((server.data / "audit.jsonl").read_text().splitlines()[-1])["status"] == 200
