@@ -224,9 +224,14 @@ class Blobs:
 
     def all(self) -> Iterator[Path]:
         """Every file of the store."""
-        for folder in sorted(self.folder.iterdir()):
-            if folder.is_dir():
-                yield from (path for path in sorted(folder.iterdir()) if SHA256.fullmatch(path.name))
+        return self.files_of(self.folder)
+
+    @staticmethod
+    def files_of(folder: Path) -> Iterator[Path]:
+        """Every file of a folder that is laid out as the store is."""
+        for part in sorted(folder.iterdir()):
+            if part.is_dir():
+                yield from (path for path in sorted(part.iterdir()) if SHA256.fullmatch(path.name))
 
     def older_than(self, age_s: float) -> list[str]:
         """The files that were stored so long ago, by their SHA-256."""
