@@ -67,6 +67,7 @@ class Foreman:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="foreman", daemon=True)
         self._swept = 0.0
+        self._bundles = self._stamp()
 
     def start(self) -> None:
         """Begin."""
@@ -92,6 +93,10 @@ class Foreman:
     def look(self) -> None:
         """Take what waits, bring on what is held, settle what has ended."""
         self._labels.datastore.settle()
+        stamp = self._stamp()
+        if stamp != self._bundles:
+            self._bundles = stamp
+            self._labels.parts.catalogue.refresh()
         if time.monotonic() - self._swept > SWEEP_S:
             self._swept = time.monotonic()
             self._labels.sessions.sweep()
@@ -101,6 +106,13 @@ class Foreman:
                 break
             self._held.append(self.taken(job))
         self._held = [held for held in self._held if self.brought_on(held)]
+
+    def _stamp(self) -> int:
+        """When a training last put a bundle beside the others."""
+        try:
+            return (self._labels.parts.settings.data_dir / "bundles").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def taken(self, job: Job) -> Held:
         """A batch with what became of its images so far."""

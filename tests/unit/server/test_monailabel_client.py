@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from clarivox.server.keys import Keys
 from tests.label_server import LabelServer, label_server, until
 
 if sys.version_info >= (3, 13):
@@ -132,6 +133,29 @@ def test_a_training_starts_is_followed_and_stopped(client: Any, volume: str, ser
     assert list(client.train_start(None, {})) == ["ct_unet_denoise"]
     until(lambda: not client.train_status(check_if_running=True))
     assert client.train_status()["status"] == "DONE"
+
+
+def test_with_a_key_the_client_logs_in_and_goes_on(volume: str, tmp_path: Path) -> None:
+    with label_server(tmp_path / "server", auth="on") as server:
+        key, _ = Keys(server.parts.ledger.database).create("slicer", ["read", "infer"])
+        client = Client(server.url, str(tmp_path), client_id="user-xyz")
+        assert client.auth_enabled() is True
+        with pytest.raises(Refused, match="no_credentials"):
+            client.info()
+        with pytest.raises(Refused, match="bad_credentials"):
+            client.auth_token("me", "secret")
+        client.update_auth(client.auth_token("me", key))
+        assert client.auth_valid_token() is True
+        client.upload_image(volume, "case")  # from here on the client sends the headers of this body with every request
+        assert client.info()["datastore"]["total"] == 1
+        assert client.infer("identity", "case", {})[1]["image"] == "case__identity"
+        assert client.next_sample("random", {})["id"] == "case__identity"
+        assert client.datastore()["objects"].keys() == {"case", "case__identity"}
+        fresh = Client(server.url, str(tmp_path), client_id="user-xyz")  # as Slicer, which makes one for each call
+        fresh.update_auth({"token_type": "bearer", "access_token": key})
+        assert fresh.create_session(volume)["session_id"]
+        with pytest.raises(Refused, match="no_scope"):
+            client.train_start("ct_unet_denoise", {})
 
 
 @pytest.mark.parametrize(
