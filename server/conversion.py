@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import cast
-
 from clarivox.server.deps import Services
 from clarivox.server.job import FileRef, Job, Role
 
@@ -37,7 +34,8 @@ def converted(parts: Services, found: Job, file: FileRef, form: str) -> FileRef:
     known = parts.conversions.get((file.sha256, form))
     if known is None or not parts.blobs.has(known.sha256):
         like = [one for one in found.inputs if one.role == Role.LIKE]
-        convert = import_module("clarivox.server.convert").convert  # its modules are of use to few requests
-        known = cast("FileRef", convert(parts.settings, parts.blobs, file, form, like))
+        from clarivox.server.convert import convert  # its modules are of use to few requests
+
+        known = convert(parts.settings, parts.blobs, file, form, like)
         parts.conversions[file.sha256, form] = known
     return known

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Sequence
 
 from clarivox.errors import BusyError, OptionError
-from clarivox.io.dispatch_write import FORMATS
 from clarivox.server.blobs import Blobs
 from clarivox.server.child_link import ChildDiedError, Nursery, limits_of, result_path, work_folder
 from clarivox.server.job import FileRef, Role
+from clarivox.server.schemas import FORMS
 from clarivox.server.settings import Settings
 from clarivox.server.work import laid
 
@@ -28,7 +28,7 @@ def convert(settings: Settings, blobs: Blobs, file: FileRef, as_: str, like: Seq
         settings: the limits.
         blobs: the store.
         file: a volume, or a zip of several or of a series.
-        as_: one of `clarivox.io.FORMATS`.
+        as_: one of `schemas.FORMS`.
         like: for DICOM of what is none: the series whose headers are to be used.
 
     Raises:
@@ -37,8 +37,8 @@ def convert(settings: Settings, blobs: Blobs, file: FileRef, as_: str, like: Seq
         CapacityError: the disk is full.
         BusyError: the child was killed; ask again (code reader_killed).
     """
-    if as_ not in FORMATS:
-        raise OptionError(f"a format is one of {', '.join(FORMATS)}; found {as_!r}")
+    if as_ not in FORMS:
+        raise OptionError(f"a format is one of {', '.join(FORMS)}; found {as_!r}")
     nursery = Nursery(settings)
     with _free, work_folder(settings.data_dir.resolve() / "work", f"convert-{secrets.token_hex(8)}") as folder:
         source = laid(blobs, [file], folder / "input")

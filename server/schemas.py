@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -14,6 +14,7 @@ from clarivox.server.job import FileRef, Kind, State
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Form = Literal["dicom", "nifti", "nrrd", "mha", "png", "tiff"]
+FORMS: tuple[str, ...] = get_args(Form)
 Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern="^[A-Za-z0-9_.-]+$")]
 Seconds = Annotated[float, Field(allow_inf_nan=False, description="Seconds since 1970, UTC.")]
