@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from clarivox.errors import InputError, NotFoundError
 from clarivox.server import dicom_answers, media_types
@@ -20,6 +20,9 @@ from clarivox.server.problems import responses
 router = APIRouter(tags=["dicom-web"])
 
 _NUMBERS = re.compile(r"[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*")
+Numbers = Annotated[
+    str, Path(description="From 1, with commas.", json_schema_extra={"pattern": f"^{_NUMBERS.pattern}$"})
+]
 _PIXELS = "7FE00010"
 
 
@@ -118,7 +121,14 @@ def given_frames(request: Request, found: Instance, numbers: list[int], accept: 
 
 @router.get(INSTANCE + "/frames/{frames}", operation_id="retrieve_frames", **answers(RELATED, PLAIN))
 def frames(
-    request: Request, store: Store, caller: Reader, accept: Wanted, study: str, series: str, instance: str, frames: str
+    request: Request,
+    store: Store,
+    caller: Reader,
+    accept: Wanted,
+    study: str,
+    series: str,
+    instance: str,
+    frames: Numbers,
 ) -> Response:
     """Frames of an instance, their numbers from 1 with commas; compressed ones as they are stored."""
     if not _NUMBERS.fullmatch(frames):
@@ -148,11 +158,14 @@ def not_rendered(caller: Reader) -> Response:
     raise media_types.refused("images are not rendered here; ask for frames")
 
 
-for _level, _name in (
-    (STUDY, "study"),
-    (SERIES, "series"),
-    (INSTANCE, "instance"),
-    (INSTANCE + "/frames/{frames}", "frames"),
-):
+_LEVELS = {"study": STUDY, "series": SERIES, "instance": INSTANCE, "frames": INSTANCE + "/frames/{frames}"}
+for _name, _level in _LEVELS.items():
+    _given = answers(refusals=(406,))
+    _given["openapi_extra"] = {
+        "parameters": [
+            {"name": one, "in": "path", "required": True, "schema": {"type": "string"}}
+            for one in re.findall(r"{(\w+)}", _level)
+        ]
+    }
     for _what in ("rendered", "thumbnail"):
-        router.get(f"{_level}/{_what}", operation_id=f"{_name}_{_what}", **answers(refusals=(406,)))(not_rendered)
+        router.get(f"{_level}/{_what}", operation_id=f"{_name}_{_what}", **_given)(not_rendered)

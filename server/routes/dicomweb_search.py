@@ -37,7 +37,7 @@ _MORE = "The number of results exceeded the maximum supported by the server. Add
 def answers() -> dict[str, Any]:
     """What a search documents."""
     array = {"schema": {"type": "array", "items": {"type": "object"}}}
-    text = {"type": "string", "maxLength": 4096}
+    text = {"type": "string", "maxLength": 256}
     given = [("limit", _COUNT), ("offset", _COUNT), ("fuzzymatching", {"type": "boolean"}), ("includefield", text)]
     parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in given]
     parameters += [{"name": name, "in": "query", "schema": text} for name in (*_KEYS, "accept")]
