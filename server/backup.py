@@ -28,7 +28,7 @@ from clarivox.errors import ConflictError, FormatError, InputError, OutputError
 from clarivox.server import retention, transitions
 from clarivox.server.blobs import Blobs, sync_folder
 from clarivox.server.dialects import Database
-from clarivox.server.job import State
+from clarivox.server.job import ENDED, State
 from clarivox.server.migrations.steps import migrate, step_of
 from clarivox.server.settings import Settings
 from clarivox.server.tables import blob_use, job, job_event
@@ -218,7 +218,7 @@ def restore(source: Path, settings: Settings) -> Backup:
             connection.execute(update(job).where(job.c.state == State.RUNNING.value).values(lease_until=0.0))
         migrate(database)
         missing = tuple(sorted(damaged | set(said.missing)))
-        without(database, missing)
+        without(database, settings, missing)
         retention.reap(database, settings)
     finally:
         database.close()
@@ -275,7 +275,7 @@ def follow(connection: Connection, table: Table) -> None:
         connection.execute(select(func.setval(sequence, highest)))
 
 
-def without(database: Database, missing: tuple[str, ...]) -> None:
+def without(database: Database, settings: Settings, missing: tuple[str, ...]) -> None:
     """Bring the jobs to an end that cannot go on, for a file of theirs is missing."""
     with database.write(alone=True) as connection:
         now = database.now(connection)
@@ -283,5 +283,8 @@ def without(database: Database, missing: tuple[str, ...]) -> None:
         for user in list(users):
             kind, _, job_id = user.partition(":")
             row = transitions.locked(connection, job_id) if kind == "job" else None
-            if row is not None and row["state"] != State.PURGED:
+            if row is not None and row["state"] in ENDED:
                 retention.purge_job(database, connection, row, now)
+            elif row is not None:
+                said = transitions.failure("files_missing", "A file is missing", "it was not in the backup", 410)
+                transitions.end(database, connection, row, State.FAILED, now, settings, error=said)

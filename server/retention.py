@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,14 +157,23 @@ def tend(database: Database, blobs: Blobs, settings: Settings) -> Tended:
 
 
 def sweep_work(database: Database, folder: Path) -> int:
-    """Delete the working folders (JOB.ATTEMPT) of attempts that do not run any more; how many."""
+    """Delete the working folders (JOB.ATTEMPT) of attempts that do not run any more, and other old ones; how many."""
     if not folder.is_dir():
         return 0
     found = list(folder.iterdir())
     with database.read() as connection:
         running = select(job.c.id, job.c.attempt).where(job.c.state == State.RUNNING.value)
         alive = {f"{job_id}.{attempt}" for job_id, attempt in connection.execute(running)}
-    dead = [path for path in found if WORK.fullmatch(path.name) and path.name not in alive]
+    before = time.time() - DAY_S
+    dead = [path for path in found if path.name not in alive and (WORK.fullmatch(path.name) or changed(path) < before)]
     for path in dead:
         shutil.rmtree(path, ignore_errors=True)
     return len(dead)
+
+
+def changed(path: Path) -> float:
+    """When a folder was last written to; infinite where another deleted it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
