@@ -134,6 +134,11 @@ class Foreman:
 
     def brought_on(self, held: Held) -> bool:
         """One look at a batch; False where it is no longer ours."""
+        for key, job_id in list(held.open.items()):
+            job = self._ledger.get(job_id)
+            if job.ended:
+                del held.open[key]
+                held.ended(job.state, job.error)
         beat = self._ledger.beat(held.job.id, held.job.attempt, stage="work", done=round(held.share, 3))
         if not beat.alive:
             return False
@@ -143,11 +148,6 @@ class Foreman:
         if held.job.kind == Kind.SCORING:
             self._ledger.finish(held.job.id, held.job.attempt, self.scored(held.job))
             return False
-        for key, job_id in list(held.open.items()):
-            job = self._ledger.get(job_id)
-            if job.ended:
-                del held.open[key]
-                held.ended(job.state, job.error)
         while held.waiting and len(held.open) < AT_ONCE and self.submitted_next(held):
             pass
         if held.open or held.waiting:

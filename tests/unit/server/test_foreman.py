@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 
 from clarivox.bundle import find
+from clarivox.server import foreman as foreman_module
 from clarivox.server.auth import Caller
 from clarivox.server.deps import Catalogue
-from clarivox.server.foreman import AT_ONCE, Foreman
+from clarivox.server.foreman import Foreman
 from clarivox.server.job import FileRef, Job, Kind, Outcome, Role, State
 from clarivox.server.label_parts import Labels, labels_of
 from clarivox.server.label_tasks import started_batch, started_scoring
 from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
 
+AT_ONCE = 3
 ME = Caller("me", frozenset({"read", "infer", "admin"}), "")
 MODEL = find("any_median_denoise")
 
@@ -38,6 +40,11 @@ class Parts:
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self.ledger, self.settings = ledger, settings
         self.catalogue, self.blobs = Catalogue(settings), Store()
+
+
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreman_module, "AT_ONCE", AT_ONCE)
 
 
 @pytest.fixture
@@ -73,25 +80,24 @@ def work(labels: Labels, most: int = 10_000, **how: Any) -> list[Job]:
 
 
 def test_a_batch_makes_one_job_for_each_image_and_ends_with_them(labels: Labels) -> None:
-    fill(labels, AT_ONCE + 4)
+    fill(labels, 5)
     batch = started_batch(labels, ME, MODEL, "all", {"radius": 2, "max_batch_size": 0})
     foreman = Foreman(labels)
     foreman.look()
-    assert len(work(labels, 5)) == 5
+    jobs = work(labels, 1)
     foreman.look()
-    assert labels.parts.ledger.get(batch.id).done == pytest.approx(0.0, abs=0.3)
-    jobs = work(labels)
+    assert labels.parts.ledger.get(batch.id).done == pytest.approx(0.2)
+    for _ in range(2):
+        jobs += work(labels)
+        foreman.look()
     assert all(job.params["options"] == {"radius": 2} and job.parent_id == batch.id for job in jobs)
-    foreman.look()
-    work(labels)
-    foreman.look()
     ended = labels.parts.ledger.get(batch.id)
-    assert (ended.state, ended.metrics) == (State.SUCCEEDED, {"images": 20, "enhanced": 20, "failed": 0})
-    assert len(labels.datastore.images(enhanced=True)) == 20
+    assert (ended.state, ended.metrics) == (State.SUCCEEDED, {"images": 5, "enhanced": 5, "failed": 0})
+    assert len(labels.datastore.images(enhanced=True)) == 5
 
 
 def test_a_batch_leaves_room_in_the_queue(labels: Labels) -> None:
-    fill(labels, 3 * AT_ONCE)
+    fill(labels, 2 * AT_ONCE)
     started_batch(labels, ME, MODEL, "all", {})
     foreman = Foreman(labels)
     for _ in range(3):
@@ -100,7 +106,7 @@ def test_a_batch_leaves_room_in_the_queue(labels: Labels) -> None:
 
 
 def test_whoever_holds_a_batch_next_goes_on_with_it(labels: Labels, clock: Clock) -> None:
-    fill(labels, 6)
+    fill(labels, 3)
     batch = started_batch(labels, ME, MODEL, "all", {})
     Foreman(labels).look()
     work(labels, 2)
@@ -112,8 +118,8 @@ def test_whoever_holds_a_batch_next_goes_on_with_it(labels: Labels, clock: Clock
     work(labels)
     second.look()
     ended = labels.parts.ledger.get(batch.id)
-    assert (ended.state, ended.attempt, ended.metrics["enhanced"]) == (State.SUCCEEDED, 2, 6)
-    assert len(labels.parts.ledger.jobs(parent=batch.id, limit=100)[0]) == 6
+    assert (ended.state, ended.attempt, ended.metrics["enhanced"]) == (State.SUCCEEDED, 2, 3)
+    assert len(labels.parts.ledger.jobs(parent=batch.id, limit=100)[0]) == 3
 
 
 def test_a_stopped_server_gives_its_batches_back_uncounted(labels: Labels) -> None:
@@ -127,7 +133,7 @@ def test_a_stopped_server_gives_its_batches_back_uncounted(labels: Labels) -> No
 
 
 def test_a_cancelled_batch_cancels_what_has_not_ended(labels: Labels) -> None:
-    fill(labels, 4)
+    fill(labels, 3)
     batch = started_batch(labels, ME, MODEL, "all", {})
     foreman = Foreman(labels)
     foreman.look()

@@ -152,6 +152,7 @@ def test_ohif_finds_the_servers_own_dicomweb(server: LabelServer, path: str) -> 
     assert ask(server, "GET", path + "/1.2.3/metadata")[0] == 404
 
 
+@pytest.mark.slow
 def test_a_scoring_and_a_batch_run_to_their_end_when_waited_for(server: LabelServer) -> None:
     assert ask(server, "GET", "/scoring/")[1]["code"] == "no_such_task"
     done = ask(server, "POST", "/batch/infer/identity?run_sync=true", b"{}", content_type="application/json")[1]
@@ -166,6 +167,7 @@ def test_a_scoring_and_a_batch_run_to_their_end_when_waited_for(server: LabelSer
     assert ask(server, "DELETE", "/batch/infer")[2] == b"null"
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_who_waits(server: LabelServer) -> None:
     put(server, "wait")
     server.worker.hold.clear()
