@@ -231,3 +231,9 @@ def test_a_key_is_the_password_and_the_token(tmp_path: Path) -> None:
         assert ask(server, "GET", "/logs/", **mine)[0] == 403
         assert ask(server, "GET", "/proxy/dicom/qido/studies")[0] == 401
         assert ask(server, "GET", "/proxy/dicom/qido/studies", **mine)[0] == 200
+
+
+def test_a_browser_and_the_reviewer_plugin_find_a_page(server: LabelServer) -> None:
+    status, headers, content = ask(server, "GET", "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"http" not in content.replace(b"<html", b"")
