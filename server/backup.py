@@ -26,12 +26,13 @@ from sqlalchemy import Connection, MetaData, Table, func, insert, select, text, 
 from clarivox import __version__
 from clarivox.errors import ConflictError, FormatError, InputError, OutputError
 from clarivox.server import retention, transitions
-from clarivox.server.blobs import Blobs, sync_folder
+from clarivox.server.blobs import Blobs
 from clarivox.server.dialects import Database
 from clarivox.server.job import ENDED, State
 from clarivox.server.migrations.steps import migrate, step_of
 from clarivox.server.settings import Settings
 from clarivox.server.tables import blob_use, job, job_event
+from clarivox.server.writing import sync_folder
 
 FORMAT = 1
 ROWS = 500

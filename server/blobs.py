@@ -7,7 +7,6 @@ the whole file, or for none. What a client called a file is never kept.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -18,13 +17,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
-from clarivox.errors import CapacityError, ConflictError, InputError, NotFoundError
+from clarivox.errors import CapacityError, ConflictError, NotFoundError
 from clarivox.server.settings import Settings
-
-if TYPE_CHECKING:
-    from hashlib import _Hash as Digest
+from clarivox.server.writing import Upload, Writer, full_disk, locked, sync_folder
 
 CHUNK = 1 << 20
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -256,145 +252,6 @@ class Blobs:
         except FileNotFoundError:
             return False
         return True
-
-
-class Writer:
-    """A file that is being written."""
-
-    def __init__(self, blobs: Blobs, path: Path, file: BinaryIO) -> None:
-        self.blobs, self.path, self.file = blobs, path, file
-        self.digest, self.bytes = hashlib.sha256(), 0
-
-    def write(self, piece: bytes | bytearray | memoryview) -> None:
-        """Add bytes.
-
-        Raises:
-            CapacityError: the disk is full, code disk_full.
-        """
-        self.hash(piece)
-        self.store(piece)
-
-    def hash(self, piece: bytes | bytearray | memoryview) -> None:
-        """One half of `write`; another thread may do the other at the same time."""
-        self.digest.update(piece)
-
-    def store(self, piece: bytes | bytearray | memoryview) -> None:
-        """The other half.
-
-        Raises:
-            CapacityError: the disk is full, code disk_full.
-        """
-        write_all(self.file, piece)
-        self.bytes += len(piece)
-
-    def commit(self, expected: str | None = None) -> tuple[str, int]:
-        """Make the file durable and give it its name: its SHA-256 and bytes.
-
-        Args:
-            expected: the SHA-256 that the sender named.
-
-        Raises:
-            InputError: it has another SHA-256, code wrong_digest.
-            CapacityError: the disk is full, code disk_full.
-        """
-        sha256 = self.digest.hexdigest()
-        if expected is not None and sha256 != expected:
-            raise InputError("the file has another SHA-256 than named; send it again", code="wrong_digest")
-        with full_disk():
-            os.fsync(self.file.fileno())
-            self.blobs.keep(self.path, sha256)
-        self.blobs.counted(self.bytes)
-        return sha256, self.bytes
-
-
-class Upload:
-    """A file that is uploaded in parts."""
-
-    def __init__(self, blobs: Blobs, path: Path, file: BinaryIO, sha256: str, digest: Digest | None) -> None:
-        self.blobs, self.path, self.file, self.sha256 = blobs, path, file, sha256
-        self.digest = digest
-
-    def write(self, piece: bytes | bytearray | memoryview) -> None:
-        """Add bytes.
-
-        Raises:
-            CapacityError: the disk is full, code disk_full.
-        """
-        self.hash(piece)
-        self.store(piece)
-
-    def hash(self, piece: bytes | bytearray | memoryview) -> None:
-        """One half of `write`; another thread may do the other at the same time."""
-        if self.digest is not None:
-            self.digest.update(piece)
-
-    def store(self, piece: bytes | bytearray | memoryview) -> None:
-        """The other half.
-
-        Raises:
-            CapacityError: the disk is full, code disk_full.
-        """
-        write_all(self.file, piece)
-
-    def commit(self) -> int:
-        """All bytes are here: look at them, make them durable, give the file its name; its bytes.
-
-        Raises:
-            InputError: they have another SHA-256, code wrong_digest; they are deleted.
-        """
-        digest = self.digest
-        if digest is None:
-            with self.path.open("rb") as source:
-                digest = hashlib.file_digest(source, "sha256")
-        if digest.hexdigest() != self.sha256:
-            self.path.unlink(missing_ok=True)
-            raise InputError("the file has another SHA-256 than named; send it again", code="wrong_digest")
-        size = self.path.stat().st_size
-        with full_disk():
-            os.fsync(self.file.fileno())
-            self.blobs.keep(self.path, self.sha256)
-        self.blobs.counted(size)
-        return size
-
-
-def write_all(file: BinaryIO, piece: bytes | bytearray | memoryview) -> None:
-    """Write all of it, however little the system takes at once."""
-    rest = memoryview(piece)
-    while rest:
-        with full_disk():
-            rest = rest[file.write(rest) :]
-
-
-def locked(path: Path) -> bool:
-    """Whether a living process holds a file open to write it."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Turn the system's word for a full disk into ours."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise CapacityError("the disk of the server is full; free disk space", code="disk_full") from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def no_such_blob() -> NotFoundError:

@@ -19,9 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from clarivox.errors import InputError, LimitError
-from clarivox.server.blobs import CHUNK, Blobs, Writer
+from clarivox.server.blobs import CHUNK, Blobs
 from clarivox.server.job import Role
 from clarivox.server.pump import Pump
+from clarivox.server.writing import Writer
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

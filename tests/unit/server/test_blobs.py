@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from clarivox.errors import CapacityError, ConflictError, InputError, NotFoundError
-from clarivox.server.blobs import Blobs, write_all
+from clarivox.server.blobs import Blobs
+from clarivox.server.writing import write_all
 from tests.ledgers import settings
 
 CONTENT = os.urandom(3 << 20)
