@@ -307,8 +307,13 @@ class Ledger:
             made, _ = admission.submit(self.database, connection, new, self.settings, has)
         return job_of(made)
 
-    def delete_files(self, job_id: str, owner: str | None = None) -> Job:
-        """Delete the files of an ended job now: it is purged, and the next sweep takes what no other job uses.
+    def delete_files(self, job_id: str, owner: str | None = None, *, blobs: Blobs | None = None) -> Job:
+        """Delete the files of an ended job now: it is purged, and what no other job uses goes from the store.
+
+        Args:
+            job_id: of the job.
+            owner: of whom it must be.
+            blobs: the store; without it the next sweep deletes the files.
 
         Raises:
             NotFoundError: there is none, or it is another's; code no_such_job.
@@ -321,7 +326,10 @@ class Ledger:
                 raise no_such_job()
             if row["state"] not in ENDED:
                 raise ConflictError("the job has not ended; cancel it first", code="not_ended")
+            files = transitions.used(connection, f"job:{job_id}")
             retention.purge_job(self.database, connection, row, self.database.now(connection))
+        if blobs is not None:
+            retention.drop_now(self.database, blobs, files)
         return self.get(job_id)
 
     def reap(self) -> int:

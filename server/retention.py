@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ PARTIAL_S = DAY_S
 WORK = re.compile(r"[0-9a-f-]{36}\.\d+")
 LOOSE_S = 60.0
 """The same for a file whose last user went: it may just have been stored again for a job that is yet to come."""
+YOUNG_S = 0.4
+"""The same for a file whose last user had it deleted."""
 
 
 def reap(database: Database, settings: Settings) -> int:
@@ -130,6 +133,18 @@ def drop(database: Database, blobs: Blobs, sha256: str, age_s: float) -> bool:
         if not in_use:
             blobs.delete(sha256)
         return not in_use
+
+
+def drop_now(database: Database, blobs: Blobs, files: Iterable[str]) -> None:
+    """Delete the files that nothing uses now, and not with the next sweep: who had them deleted wants them gone.
+
+    An upload of the same bytes has half a second to become a job; by reference it is told that the file is not there.
+    """
+    for sha256 in files:
+        age_s = blobs.age_s(sha256)
+        if age_s < YOUNG_S:
+            time.sleep(YOUNG_S - age_s)
+        drop(database, blobs, sha256, YOUNG_S)
 
 
 @dataclass(frozen=True)

@@ -121,10 +121,15 @@ def use(database: Database, connection: Connection, user: str, sha256: str, role
     connection.execute(delete(blob_loose).where(blob_loose.c.sha256 == sha256))
 
 
+def used(connection: Connection, user: str) -> list[str]:
+    """The files that one user uses."""
+    return list(connection.scalars(select(blob_use.c.sha256).where(blob_use.c.user == user).distinct()))
+
+
 def disuse(database: Database, connection: Connection, user: str, now: float) -> None:
     """Take back all uses of one user; files that nobody uses any more become loose."""
     database.alone(connection)
-    mine = list(connection.scalars(select(blob_use.c.sha256).where(blob_use.c.user == user).distinct()))
+    mine = used(connection, user)
     connection.execute(delete(blob_use).where(blob_use.c.user == user))
     for sha256 in mine:
         if connection.scalar(select(blob_use.c.sha256).where(blob_use.c.sha256 == sha256).limit(1)) is None:

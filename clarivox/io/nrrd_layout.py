@@ -111,7 +111,7 @@ def nrrd_layout(path: Path) -> Layout:
     encoding = header.get("encoding").lower()
     packing = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}.get(encoding)
     if packing is None:
-        raise FormatError(f"NRRD encoding {encoding!r} is not read; save it as raw or gzip", code="bad_encoding")
+        raise FormatError("this encoding of NRRD is not read; save it as raw or gzip", code="bad_encoding")
     dtype = _dtype(header.get("type"), NRRD_TYPES, header.get("endian").lower() == "big")
     sizes = _sizes(header, "sizes", "dimension")
     kinds = [kind.lower() for kind in header.get("kinds").split()] or [""] * len(sizes)
@@ -157,9 +157,7 @@ def meta_layout(path: Path) -> Layout:
 def _dtype(name: str, types: dict[str, str], big: bool) -> np.dtype[Any]:
     known = types.get(name) or types.get(" ".join(name.lower().split()))
     if known is None:
-        raise FormatError(
-            f"voxels of type {name[:40]!r} are not read; save them as integers or floats", code="bad_datatype"
-        )
+        raise FormatError("voxels of this type are not read; save them as integers or floats", code="bad_datatype")
     return np.dtype((">" if big else "<") + known)
 
 

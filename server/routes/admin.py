@@ -158,7 +158,7 @@ def requeue(job_id: str, parts: Parts, caller: Admin) -> Work:
 @router.post("/admin/jobs/{job_id}/purge", operation_id="admin_purge_job", status_code=202)
 def purge_job(job_id: str, parts: Parts, caller: Admin) -> Work:
     """Delete an ended job's files now."""
-    return _work(parts.ledger.delete_files(job_id))
+    return _work(parts.ledger.delete_files(job_id, blobs=parts.blobs))
 
 
 @router.post("/admin/purge", operation_id="admin_purge", status_code=204)

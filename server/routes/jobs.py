@@ -188,4 +188,4 @@ def retry(response: Response, job_id: str, parts: Parts, caller: Inferer) -> Job
 @router.delete("/{job_id}/files", operation_id="delete_job_files", responses=responses(409))
 def delete_files(job_id: str, parts: Parts, caller: Inferer) -> Job:
     """Delete the files of an ended job now, and not when their time is over."""
-    return view(parts, parts.ledger.delete_files(job_id, caller.sees))
+    return view(parts, parts.ledger.delete_files(job_id, caller.sees, blobs=parts.blobs))
