@@ -310,15 +310,33 @@ class Shelf:
         self.limit_bytes = limit_bytes
         self.folders = tuple(folders)
         self._kept: OrderedDict[str, Bundle] = OrderedDict()
+        self._marks: dict[str, int] = {}
 
     def load(self, name: str, **options: Any) -> Bundle:
-        """As `load`, but a bundle that is still kept is not read again."""
+        """As `load`, but a bundle that is still kept, and whose files are the same, is not read again."""
         key = json.dumps([name, options], sort_keys=True, default=str)
-        bundle = self._kept.pop(key, None) or load(name, self.folders, **options)
-        self._kept[key] = bundle
+        bundle = self._kept.pop(key, None)
+        if bundle is None or self._marks[key] != mark(bundle.info.folder):
+            bundle = load(name, self.folders, **options)
+        self._kept[key], self._marks[key] = bundle, mark(bundle.info.folder)
         while len(self._kept) > 1 and sum(b.bytes for b in self._kept.values()) > self.limit_bytes:
             self._kept.popitem(last=False)
         return bundle
 
+    def keep_only(self, bundle: Bundle) -> int:
+        """Let go of every other bundle; how many."""
+        others = [key for key, kept in self._kept.items() if kept is not bundle]
+        for key in others:
+            del self._kept[key]
+        return len(others)
+
     def __iter__(self) -> Iterator[Bundle]:
         return iter(self._kept.values())
+
+
+def mark(folder: Path) -> int:
+    """What changes when a bundle is sealed anew; 0 where its files are gone."""
+    try:
+        return (folder / manifest.MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from clarivox.errors import BusyError, OptionError
 from clarivox.server.blobs import Blobs
 from clarivox.server.child_link import ChildDiedError, Nursery, limits_of, result_path, work_folder
+from clarivox.server.inputs import laid
 from clarivox.server.job import FileRef, Role
 from clarivox.server.schemas import FORMS
 from clarivox.server.settings import Settings
-from clarivox.server.work import laid
 
 AT_ONCE = 2
 """Conversions that run beside each other; the others wait."""

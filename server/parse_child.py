@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from clarivox.errors import CapacityError, ClarivoxError, LimitError
 from clarivox.io.atomic import NO_ROOM
+from clarivox.server.confine import confine
 
 if TYPE_CHECKING:
     from clarivox.progress import Step
@@ -46,7 +47,7 @@ WARM = (
 """What every child needs; imported once."""
 TOLD_S = 0.1
 """Least time between two words on progress."""
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 """Names of prctl(2)."""
 OPEN_FILES = 4096
 """Most files that a child has open."""
@@ -117,8 +118,8 @@ def limit(folder: Path, memory_bytes: int, file_bytes: int) -> None:
         resource.setrlimit(what, (most, most))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails with EFBIG instead
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    confine()
 
 
 def allow_cpu(seconds: float) -> None:

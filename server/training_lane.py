@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 from clarivox.errors import CancelledError, ClarivoxError, InputError, OptionError, TrainingError
 from clarivox.server.child_link import limits_of, rebuilt
 from clarivox.server.ending import settle
+from clarivox.server.inputs import ending, placed
 from clarivox.server.job import Job, Kind, Outcome, Role, State
 from clarivox.server.task import Task
-from clarivox.server.work import Shop, ending, placed
+from clarivox.server.work import Shop
 
 if TYPE_CHECKING:
     from clarivox.server.pulse import Pulse
@@ -49,11 +50,11 @@ class TrainingLane(threading.Thread):
         super().__init__(name="training", daemon=True)
         self.shop, self.pulse, self.worker_id = shop, pulse, worker_id
         self.task: Task | None = None
-        self._stop = threading.Event()
+        self._over = threading.Event()
 
     def run(self) -> None:
         """Look for trainings until stopped."""
-        while not self._stop.wait(LOOK_S):
+        while not self._over.wait(LOOK_S):
             try:
                 job = self.shop.ledger.claim(self.worker_id, kinds=(Kind.TRAIN,))
             except ClarivoxError:
@@ -63,7 +64,7 @@ class TrainingLane(threading.Thread):
 
     def stop(self) -> None:
         """Save the training that runs, give it back, and take no more."""
-        self._stop.set()
+        self._over.set()
         if self.task is not None:
             self.task.released = True
         if self.is_alive():

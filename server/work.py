@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clarivox.errors import CapacityError, ClarivoxError, FormatError, InputError
 from clarivox.server.child_link import Nursery, limits_of, rebuilt, result_path
 from clarivox.server.dicom_store import record
-from clarivox.server.job import FileRef, Job, Outcome, Role, State
+from clarivox.server.inputs import checked, grid_of, laid_out
+from clarivox.server.job import FileRef, Outcome, Role, State
+from clarivox.server.pace import foretold, remember, scarce
 from clarivox.server.task import Task
 
 if TYPE_CHECKING:
@@ -96,64 +96,6 @@ def prepare(task: Task, shop: Shop) -> None:
     task.metrics |= grid_of(task.found)
 
 
-def grid_of(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Where the voxels of the first volume lie, for clients that draw on its grid."""
-    for one in found:
-        if "volume" in one:
-            _, z, y, x = one["volume"]["shape"]
-            return {"grid": {"shape": [x, y, z], "affine": one["volume"]["affine"]}}
-    return {}
-
-
-def laid_out(job: Job, folder: Path, blobs: Blobs) -> tuple[Path, Path | None]:
-    """The inputs under names of our own: the one file, or the folder of several; and the series to be like."""
-    source = laid(blobs, [file for file in job.inputs if file.role == Role.INPUT], folder / "input")
-    if source is None:
-        raise FormatError("the job has no input", code="no_input")
-    return source, laid(blobs, [file for file in job.inputs if file.role == Role.LIKE], folder / "like")
-
-
-def laid(blobs: Blobs, files: Sequence[FileRef], place: Path) -> Path | None:
-    """Files of the store under names of our own: the one file, the folder of several, or None of none."""
-    if not files:
-        return None
-    place.mkdir()
-    for number, file in enumerate(files):
-        target = place / f"{number:06d}{ending(file.name)}"
-        placed(blobs.path(file.sha256), target)
-    return target if len(files) == 1 else place
-
-
-def ending(name: str) -> str:
-    """The ending of a name of ours, which some readers go by.
-
-    >>> ending("input.nii.gz"), ending("input")
-    ('.nii.gz', '')
-    """
-    return "".join(Path(name).suffixes[-2:])
-
-
-def placed(blob: Path, target: Path) -> None:
-    """Let a file of the store appear in a job's folder, without a copy where the file system allows it."""
-    try:
-        os.link(blob, target)
-    except OSError:
-        shutil.copyfile(blob, target)
-
-
-def checked(found: Any) -> list[dict[str, Any]]:
-    """What a child says it read, if it has the right form.
-
-    Raises:
-        FormatError: it has not (code bad_handover).
-    """
-    right = isinstance(found, list) and found and all(isinstance(one, dict) for one in found)
-    if not right or not all("error" in one or isinstance(one.get("volume"), dict) for one in found):
-        raise FormatError("the reading process hands over no volume; the input cannot be used", code="bad_handover")
-    kept: list[dict[str, Any]] = found
-    return kept
-
-
 def enhance(task: Task, shop: Shop) -> Outcome:
     """The rest of a job that was read: enhance each volume, write, publish.
 
@@ -168,6 +110,7 @@ def enhance(task: Task, shop: Shop) -> Outcome:
     if not done:
         raise tale.errors[0]
     task.metrics |= {"enhance_s": round(time.monotonic() - started, 3), "volumes": len(task.found)}
+    remember(task, shop)
     task.metrics |= {"enhanced": len(done), "failed": len(tale.errors)}
     files = written(task, shop, done, tale)
     results = published(task, shop, files)
@@ -188,13 +131,24 @@ def loaded(task: Task, shop: Shop, tale: Tale) -> Bundle:
     if wanted and wanted != bundle.info.version:
         tale.note(f"asked of version {wanted} of the bundle, done by version {bundle.info.version}")
     task.metrics["load_s"] = round(time.monotonic() - started, 3)
+    if scarce(shop.device) and shop.shelf.keep_only(bundle):
+        degraded(task, shop, tale, f"little memory on {shop.device}: other networks were unloaded")
     task.alive()
     return bundle
+
+
+def degraded(task: Task, shop: Shop, tale: Tale, text: str) -> None:
+    """Keep one step of the out-of-memory ladder, also in the job's history."""
+    if text not in tale.degradations:
+        tale.degradations.append(text)
+        with suppress(ClarivoxError):  # the outcome carries it too
+            shop.ledger.note(task.job.id, task.job.attempt, "degraded", {"text": text})
 
 
 def enhanced(task: Task, shop: Shop, bundle: Bundle, tale: Tale) -> list[Enhanced]:
     """Each volume enhanced, in a file of its own; what is wrong with one of several does not stop the others."""
     task.enter("enhance")
+    task.eta_s = foretold(task, shop)
     done, several = list[Enhanced](), len(task.found)
     number = 0
     for place, one in enumerate(task.found):
@@ -252,9 +206,7 @@ def tell_of(task: Task, shop: Shop, before: Volume, after: Volume, tale: Tale) -
     for note in (*before.notes, *made.notes):
         tale.note(note)
     for text in made.steps_back:
-        if text not in tale.degradations:
-            tale.degradations.append(text)
-            shop.ledger.note(task.job.id, task.job.attempt, "degraded", {"text": text})
+        degraded(task, shop, tale, text)
     voxels = math.prod(after.shape)
     for name, value in (("windows", made.windows), ("clipped_voxels", made.clipped_voxels), ("voxels", voxels)):
         task.metrics[name] = task.metrics.get(name, 0) + value

@@ -161,3 +161,17 @@ def test_the_shelf_forgets_what_was_not_used_for_longest(made: Callable[[Change]
     shelf.limit_bytes = 4
     shelf.load("identity")
     assert list(shelf) == [identity] and shelf.load("mine") is not mine
+    shelf.limit_bytes, mine = 100, shelf.load("mine")
+    assert shelf.load("identity") is not mine
+    assert shelf.keep_only(mine) == 1 and list(shelf) == [mine]
+
+
+def test_the_shelf_reads_a_bundle_again_that_was_sealed_anew(made: Callable[[Change], Path]) -> None:
+    folder = made(with_weights)
+    torch.save({"weight": torch.zeros(1, 1, 1, 1), "bias": torch.zeros(1)}, folder / "models/model.pt")
+    manifest.seal(folder)
+    shelf = Shelf(folders=[folder.parent])
+    mine = shelf.load("mine")
+    torch.save({"weight": torch.ones(1, 1, 1, 1), "bias": torch.zeros(1)}, folder / "models/model.pt")
+    manifest.seal(folder)
+    assert shelf.load("mine").digest != mine.digest
