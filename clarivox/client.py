@@ -113,8 +113,13 @@ class Client:
         self.url = self._wire.url
 
     def info(self) -> dict[str, Any]:
-        """Whether it is ready, and what its workers say."""
-        return dict(self._wire.json("GET", "/readyz"))
+        """Whether it can work, how many workers do, and how many jobs wait.
+
+        Raises:
+            BusyError: it answers, but cannot work now.
+        """
+        with self._wire.open("GET", "/readyz") as response:
+            return dict(json.load(response))
 
     def bundles(self, name: str | None = None) -> Any:
         """The bundles it offers, each with its options as a JSON schema; or one of them by name."""
@@ -182,8 +187,12 @@ class Client:
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(total - offset)}
             if offset:
                 headers["Content-Range"] = f"bytes {offset}-{total - 1}/{total}"
-            with self._wire.open("PUT", path, counted(chunks(files, packed), offset, total, sent), headers):
-                pass
+            try:
+                with self._wire.open("PUT", path, counted(chunks(files, packed), offset, total, sent), headers):
+                    pass
+            except errors.ConflictError as error:
+                # What broke off before was still being written while we asked how much was there.
+                raise unreachable(str(error)) from error
 
         self._wire.patiently(put)
         return digest.hexdigest()

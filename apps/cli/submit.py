@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clarivox.cli.enhance import Engine, parsed
+from clarivox.cli.enhance import Engine, Form, parsed
 from clarivox.cli.screen import say, watched
 from clarivox.errors import ClarivoxError, ConflictError, OptionError, OutputError
 from clarivox.progress import Progress, Step
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from clarivox.client import Client, Job
 
 SERVER = "http://127.0.0.1:8000"
-FORMS = {"dicom", "nifti", "nrrd"}
 
 Server = Annotated[
     str, typer.Option(envvar="CLARIVOX_SERVER", metavar="URL", help="The server's address.", rich_help_panel="Server")
@@ -52,7 +51,7 @@ def submit(
     strength: Annotated[float, typer.Option(help="Share of the change to apply, 0 to 1.")] = 1.0,
     engine: Annotated[Engine, typer.Option(help="What runs the network; openvino on a CPU only.")] = Engine.TORCH,
     series: Annotated[str | None, typer.Option(help="Which of several series; all by default.")] = None,
-    form: Annotated[str | None, typer.Option("--as", help="dicom, nifti or nrrd; the source's by default.")] = None,
+    form: Annotated[Form | None, typer.Option("--as", help="Format of the result; the source's by default.")] = None,
     like: Annotated[Path | None, typer.Option(help="DICOM series whose headers to use.")] = None,
     report: Annotated[Path | None, typer.Option(help="Also fetch the page that shows what changed, to here.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
@@ -75,8 +74,6 @@ def submit(
 
     if (source is None) == (job is None) or (source is not None and bundle is None):
         raise OptionError("give IN and a bundle (-b), or --job ID")
-    if form is not None and form not in FORMS:
-        raise OptionError(f"--as is {', '.join(sorted(FORMS))}; found {form}")
     if output is not None and output.exists() and not overwrite:
         raise OutputError(f"{output} exists already; choose another name, or --overwrite", code="output_exists")
     client = Client(server, key, authority=str(authority) if authority else None)
@@ -84,7 +81,12 @@ def submit(
         say(f"{client.cancel(str(job)).id} is being cancelled")
         return
     params: dict[str, Any] = {"strength": strength, "engine": str(engine), "report": report is not None}
-    params |= {"options": parsed(options or []), "allow_uneven": allow_uneven, "force": force, "as": form}
+    params |= {
+        "options": parsed(options or []),
+        "allow_uneven": allow_uneven,
+        "force": force,
+        "as": form and form.value,
+    }
     with watched(bundle or "") as progress:
         asked = client.job(job) if job else _sent(client, source, bundle, like, {**params, "series": series}, progress)
         if not wait:
@@ -94,7 +96,7 @@ def submit(
         if output is None:
             say(f"job {done.id} succeeded; fetch it with: clarivox submit --job {done.id} -o OUT")
             return
-        written = _fetched(client, done, output, form if job else None, overwrite, progress)
+        written = _fetched(client, done, output, form.value if form and job else None, overwrite, progress)
         if report is not None:
             client.download(done, report, role="evidence", overwrite=overwrite)
     for note in (*done.content.get("notes", ()), *done.content.get("degradations", ())):

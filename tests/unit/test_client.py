@@ -54,7 +54,7 @@ class Stand(BaseHTTPRequestHandler):
             self.told(404, {})
         else:
             total = self.server.whole.get(self.path.rsplit("/", 1)[1])
-            self.told(200, {}, **({} if total else {"Upload_Offset": str(len(held))}))
+            self.told(200 if total else 204, {}, **({} if total else {"Upload_Offset": str(len(held))}))
 
     def do_PUT(self) -> None:
         if self.refused():
@@ -158,6 +158,13 @@ def test_an_upload_that_breaks_goes_on_where_it_stopped(stand, client, tmp_path)
     client.upload(tmp_path / "a.nii", lambda *at: seen.append(at[0]))
     assert list(stand.blobs.values()) == [PAYLOAD]
     assert 300_000 in seen and 400_000 in seen
+
+
+def test_an_upload_that_finds_more_than_it_was_told_asks_again(stand, client, tmp_path):
+    (tmp_path / "a.nii").write_bytes(PAYLOAD)
+    stand.plan = {"PUT": [refusal(409, "wrong_offset")]}
+    client.upload(tmp_path / "a.nii")
+    assert list(stand.blobs.values()) == [PAYLOAD]
 
 
 def test_a_folder_goes_as_a_zip_without_names_that_is_the_same_each_time(stand, client, tmp_path):
