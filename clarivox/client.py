@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import re
+import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ QUIET_S = 45.0
 """A stream of events that is silent for longer is dead: the server sends a sign of life each 15 seconds."""
 TURN_S = 20.0
 """How long the server holds a question for a change, where events do not come through."""
+PAUSE_S = 0.5
+"""How long to wait where it does not hold it."""
 
 
 @dataclass(frozen=True)
@@ -239,9 +242,12 @@ class Client:
                             yield (now := fresh)
                         if now.ended:
                             return
+            began = time.monotonic()
             fresh = self.job(now, wait_s=0.0 if streams else TURN_S)
             if fresh != now:
                 yield (now := fresh)
+            elif time.monotonic() - began < PAUSE_S:
+                time.sleep(PAUSE_S)
 
     def _events(self, job: Job, seen: list[str]) -> Iterator[dict[str, Any]]:
         """The content of each event of a stream, from the one after the last seen on.

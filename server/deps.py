@@ -23,6 +23,8 @@ from clarivox.server.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from clarivox.server.fleet_handle import SupervisorHandle
+
 
 class Catalogue:
     """The bundles that can be asked for, by name; read at the start, and again on `refresh`."""
@@ -73,14 +75,17 @@ class Services:
     blobs: Blobs
     audit: Audit
     draining: threading.Event = field(default_factory=threading.Event)
-    """Set when the server stops: new work is refused, waiting requests return."""
+    """Set when the server is to stop: new work is refused; what runs is followed and fetched until it has ended."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when it stops: waiting requests return."""
+    workers: SupervisorHandle | None = None
     watch: Watch = field(init=False)
     dicom: DicomStore = field(init=False)
     conversions: dict[tuple[str, str], FileRef] = field(default_factory=dict)
     """Results in other formats, by the SHA-256 of the result and the format."""
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.ledger, self.draining.is_set)
+        self.watch = Watch(self.ledger, self.stopping.is_set)
         self.dicom = DicomStore(self.ledger, self.blobs)
 
 

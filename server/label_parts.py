@@ -93,7 +93,7 @@ async def ended(labels: Labels, request: Request, job_id: str) -> Job:
         job = await labels.parts.watch.ended(job, _TURN_S)
         if job.ended or await request.is_disconnected():
             break
-        if labels.parts.draining.is_set():
+        if labels.parts.stopping.is_set():
             raise BusyError(
                 f"the server stops; job {job.id} goes on when it is back, and its result comes into the datastore",
                 code="draining",

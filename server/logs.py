@@ -74,6 +74,7 @@ def configure(settings: Settings, process: str = "server") -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], name != "uvicorn.access"
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     logging.captureWarnings(True)
     logging.raiseExceptions = False
     sys.excepthook = _last_words

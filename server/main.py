@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
@@ -83,14 +84,15 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         if foreman is not None:
             foreman.start()
         parts.audit.application("start")
-        supervisor = start_supervisor(settings) if workers else None
+        parts.workers = start_supervisor(settings) if workers else None
         try:
             yield
         finally:
             parts.draining.set()
+            parts.stopping.set()
             await parts.watch.close()
-            if supervisor is not None:
-                await run_in_threadpool(supervisor.stop)
+            if parts.workers is not None:
+                await run_in_threadpool(parts.workers.stop)
             if foreman is not None:
                 await run_in_threadpool(foreman.stop)
             await run_in_threadpool(keeper.stop)
@@ -127,17 +129,27 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but what waits on the server returns as soon as it is asked to stop."""
+    """uvicorn, but it answers while the jobs at work end, so that they can be followed and fetched."""
 
     def __init__(self, config: uvicorn.Config, parts: Services) -> None:
         super().__init__(config)
         self._parts = parts
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains; a second one ends what is left at once."""
+        """The first signal drains; a second one gives the jobs at work back to the queue; a third ends at once."""
+        if not self._parts.draining.is_set():
+            self._parts.draining.set()
+            threading.Thread(target=self._drain, name="drain", daemon=True).start()
+            return
         self.force_exit = self.should_exit
+        if self._parts.workers is not None:
+            self._parts.workers.hurry()
+
+    def _drain(self) -> None:
+        if self._parts.workers is not None:
+            self._parts.workers.stop()
+        self._parts.stopping.set()
         self.should_exit = True
-        self._parts.draining.set()
 
 
 def listening(settings: Settings) -> socket.socket:

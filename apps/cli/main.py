@@ -23,6 +23,7 @@ from clarivox.cli.serve import serve
 from clarivox.cli.submit import submit
 from clarivox.cli.train import preprocess, train
 from clarivox.cli.unblind import unblind
+from clarivox.cli.worker import worker
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
@@ -39,6 +40,7 @@ for command in (enhance, info, bundles, compare, evaluate, interpret, sample, do
     app.command()(command)
 app.command(rich_help_panel="Server")(serve)
 app.command(rich_help_panel="Server")(submit)
+app.command(rich_help_panel="Server")(worker)
 app.add_typer(keys, rich_help_panel="Server")
 
 

@@ -41,7 +41,7 @@ async def enhance(request: Request, parts: Parts, caller: Inferer) -> Response:
     request.state.problem_headers = {"Location": here}
     while not found.ended:
         found = await parts.watch.ended(found, TURN_S)
-        if parts.draining.is_set() and not found.ended:
+        if parts.stopping.is_set() and not found.ended:
             raise BusyError("the server is stopping; the job goes on, follow it", code="draining")
         if not found.ended and await request.is_disconnected():
             await run_in_threadpool(stop, parts, found)

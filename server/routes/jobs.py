@@ -153,7 +153,7 @@ async def events(
             told = (found.stage, found.done)
             data = {"state": found.state, "stage": found.stage, "done": found.done, "eta_s": found.eta_s}
             yield ServerSentEvent(event="progress", data=data)
-        if found.ended or parts.draining.is_set():
+        if found.ended or parts.stopping.is_set():
             return
         await parts.watch.changed(found.id, found.seq, 15.0)
         found = await run_in_threadpool(parts.ledger.get, found.id)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server as a new user runs it: `clarivox serve`, `clarivox submit`, a restart in the middle, systemd's unit."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clarivox.cli.settings import settings_of
+from clarivox.client import Client
+from clarivox.errors import BusyError, ClarivoxError, FormatError
+from clarivox.io import read, write
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "from clarivox.cli.main import run; run()"]
+LONG = ("mr_ddpm3d_denoise", 50)
+
+
+def environment() -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("CLARIVOX_")}
+    return plain | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+class Served:
+    """`clarivox serve` in a process of its own."""
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = folder
+        words = ["serve", "--port", str(port), "--data", str(folder / "data"), "--set", "devices=cpu"]
+        self.process = subprocess.Popen(
+            [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
+        )
+        self.said = []
+        for line in self.process.stdout:
+            self.said.append(line.rstrip())
+            if line.startswith("Stop it"):
+                break
+        self.process.stdout.close()
+        self.url = re.search(r"http://\S+", self.said[0])[0]
+        self.client = Client(self.url, patience_s=60)
+
+    def ready(self) -> "Served":
+        for _ in range(600):
+            try:
+                self.client.info()
+                return self
+            except ClarivoxError:
+                time.sleep(0.1)
+        raise AssertionError("the server did not become ready")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(90)
+
+
+def ran(*words: str, code: int = 0) -> str:
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, env=environment(), timeout=100)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def started(said: Path, *words: str) -> subprocess.Popen[bytes]:
+    with said.open("wb") as stream:
+        return subprocess.Popen([*COMMAND, *words], stdout=stream, stderr=stream, env=environment())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("served")
+    ran("sample", "mr", "-o", str(made / "made"), "--size", "64", "--slices", "6")
+    write(read(made / "made" / "image"), made / "image.nii.gz")
+    return made
+
+
+@pytest.fixture
+def served(folder: Path, tmp_path: Path) -> Iterator[Served]:
+    one = Served(tmp_path).ready()
+    yield one
+    one.stop(signal.SIGKILL)
+
+
+def test_a_study_is_sent_followed_and_fetched_as_it_came(served: Served, folder: Path) -> None:
+    study, out = folder / "made" / "image", folder / "out"
+    said = ran(
+        "submit",
+        str(study),
+        "-b",
+        "identity",
+        "-o",
+        str(out),
+        "--server",
+        served.url,
+        "--report",
+        str(folder / "a.html"),
+    )
+    assert f"{out} written" in said and np.array_equal(read(out).array, read(study).array)
+    assert "[output_exists]" in ran(
+        "submit", str(study), "-b", "identity", "-o", str(out), "--server", served.url, code=6
+    )
+    one = folder / "image.nii.gz"
+    ran("submit", str(one), "-b", "identity", "-o", str(folder / "o.nrrd"), "--as", "nrrd", "--server", served.url)
+    assert np.array_equal(read(folder / "o.nrrd").array, read(one).array)
+    asked = ran("submit", str(one), "-b", "identity", "--no-wait", "--server", served.url).strip()
+    ran("submit", "--job", asked, "-o", str(folder / "o.zip"), "--as", "dicom", "--server", served.url, code=3)
+    ran("submit", "--job", asked, "-o", str(folder / "o.nii.gz"), "--server", served.url)
+
+
+def test_what_is_wrong_is_said_with_the_servers_code(served: Served, folder: Path) -> None:
+    (folder / "words.txt").write_text("no image")
+    here = ("--server", served.url)
+    assert "error [" in ran("submit", str(folder / "words.txt"), "-b", "identity", *here, code=3)
+    assert "[unknown_bundle]" in ran("submit", str(folder / "image.nii.gz"), "-b", "nothing", *here, code=3)
+    assert "give IN and a bundle" in ran("submit", str(folder / "image.nii.gz"), *here, code=2)
+    assert "[no_such_job]" in ran("submit", "--job", "1", *here, code=8)
+    assert "[unreachable]" in ran("submit", "--job", "1", "--server", "http://127.0.0.1:9", code=8)
+    job = list(served.client.follow(served.client.submit(folder / "words.txt", "identity")))[-1]
+    with pytest.raises(FormatError):
+        job.checked()
+
+
+def test_a_ctrl_c_cancels_the_job(served: Served, folder: Path) -> None:
+    words = [
+        "submit",
+        str(folder / "image.nii.gz"),
+        "-b",
+        LONG[0],
+        "-o",
+        str(folder / "c.nii.gz"),
+        "--server",
+        served.url,
+    ]
+    process = started(folder / "said", *words)
+    while not any(job.state == "running" for job in served.client.jobs(bundle=LONG[0])):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130 and "[cancelled]" in (folder / "said").read_text()
+    assert [job.state for job in served.client.jobs(bundle=LONG[0])] == ["cancelled"]
+    assert not (folder / "c.nii.gz").exists()
+
+
+def test_a_server_that_stops_ends_what_runs_and_answers_meanwhile(served: Served, folder: Path) -> None:
+    job = served.client.submit(folder / "image.nii.gz", LONG[0])
+    later = served.client.submit(folder / "image.nii.gz", LONG[0], options={"seed": 1})
+    changes = served.client.follow(job)
+    while next(changes).state != "running":
+        pass
+    served.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    with pytest.raises(BusyError) as caught:
+        served.client.info()
+    assert caught.value.code == "draining"
+    assert served.client.job(job).state == "running"
+    assert [one.state for one in changes][-1] in ("running", "succeeded")
+    assert served.process.wait(60) == 0
+    again = Served(served.folder)
+    assert again.client.job(job).state == "succeeded" and again.client.job(later).state in ("queued", "running")
+    again.ready().stop(signal.SIGKILL)
+
+
+def test_a_client_that_follows_and_fetches_outlives_a_kill_of_the_server(served: Served, folder: Path) -> None:
+    out = folder / "killed.nii.gz"
+    words = ["submit", str(folder / "image.nii.gz"), "-b", LONG[0], "-o", str(out), "--server", served.url]
+    process = started(folder / "said", *words)
+    while not any(job.state == "running" for job in served.client.jobs(limit=1)):
+        time.sleep(0.05)
+    served.stop(signal.SIGKILL)
+    again = Served(served.folder, port=int(served.url.rsplit(":", 1)[1]))
+    assert process.wait(90) == 0, (folder / "said").read_text()
+    assert again.client.jobs(limit=1)[0].content["attempt"] == 2
+    again.stop(signal.SIGKILL)
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd here; apt-get install systemd")
+    unit = (ROOT / "docker" / "clarivox.service").read_text()
+    (tmp_path / "clarivox.service").write_text(unit.replace("/opt/clarivox/bin/clarivox", "/bin/true"))
+    done = subprocess.run(["systemd-analyze", "verify", tmp_path / "clarivox.service"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    drain_s = settings_of(None, ()).drain_s
+    assert f"TimeoutStopSec={drain_s + 30:.0f}" in unit and "KillMode=mixed" in unit
