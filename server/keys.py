@@ -11,6 +11,7 @@ from contextlib import suppress
 from sqlalchemy import RowMapping, insert, select, update
 
 from clarivox.errors import BusyError, CapacityError, NotFoundError, OptionError
+from clarivox.server.audit import Audit, Entry
 from clarivox.server.auth import KEY_PREFIX, KeyRow, Scope, digest
 from clarivox.server.dialects import Database
 from clarivox.server.tables import api_key
@@ -31,8 +32,9 @@ class Keys:
     (True, ['a workstation'])
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit: Audit | None = None) -> None:
         self._database = database
+        self._audit = audit
 
     def create(self, label: str, scopes: Iterable[str] = (Scope.READ, Scope.INFER)) -> tuple[str, KeyRow]:
         """Make a key.
@@ -57,6 +59,7 @@ class Keys:
         if len(label) > LABEL_CHARS:
             raise OptionError(f"a label has at most {LABEL_CHARS} characters; found {len(label)}")
         key_id = secrets.token_hex(6)
+        self._record("POST", key_id)
         key = f"{KEY_PREFIX}_{key_id}_{secrets.token_urlsafe(32)}"
         row = KeyRow(key_id, digest(key), given, label, time.time(), None, None)
         with self._database.write() as connection:
@@ -77,6 +80,7 @@ class Keys:
         Raises:
             NotFoundError: there is no such key.
         """
+        self._record("DELETE", key_id)
         with self._database.write() as connection:
             connection.execute(
                 update(api_key).where(api_key.c.id == key_id, api_key.c.revoked.is_(None)).values(revoked=time.time())
@@ -91,6 +95,12 @@ class Keys:
         with self._database.read() as connection:
             found = connection.execute(select(api_key).where(api_key.c.id == key_id)).first()
         return _row(found._mapping) if found else None
+
+    def _record(self, method: str, key_id: str) -> None:
+        """Write into the audit what is about to be done, by whoever has the command line of this machine."""
+        if self._audit is not None:
+            known = key_id if key_id.isalnum() and len(key_id) <= 32 else "unknown"
+            self._audit.record(Entry(time.time(), "admin", "cli", "", method, "keys", known))
 
     def used(self, key_id: str) -> None:
         """Note that a key was used now; where the database cannot take it, the key is still good."""

@@ -28,16 +28,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @contextmanager
 def _kept(config: Config, data: Data, given: Given) -> Iterator[Keys]:
     settings = settings_of(config, given, data_dir=data)
+    from clarivox.server.audit import Audit
     from clarivox.server.keys import Keys
     from clarivox.server.ledger import Ledger
 
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ledger = Ledger(settings.ledger_url, settings=settings)
+    ledger, audit = Ledger(settings.ledger_url, settings=settings), Audit(settings.data_dir)
     ledger.open(check=False)
     try:
-        yield Keys(ledger.database)
+        yield Keys(ledger.database, audit)
     finally:
         ledger.close()
+        audit.close()
 
 
 @keys.command()
