@@ -8,7 +8,7 @@ MINUTES ?= 25
 DEVICE ?= cuda
 DATA ?= $(CLARIVOX_DATA)
 
-.PHONY: weights claims help setup demo test check e2e fuzz chaos bench bench-ci bench-gpu long results wheel licences figures slicer picture clean
+.PHONY: weights claims help setup demo test check e2e fuzz chaos bench bench-ci bench-gpu long results wheel licences figures slicer web picture clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -39,7 +39,12 @@ check: .venv/test ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p clarivox
 
-e2e: .venv/test ## whole programs: the wheel, the demo, the bundle command, the DICOM validators
+apps/web/dist/index.html: apps/web/package-lock.json apps/web/build.mjs $(wildcard apps/web/src/*)
+	cd apps/web && npm ci --no-audit --no-fund --silent && npm run --silent build
+
+web: apps/web/dist/index.html ## the companion page, from apps/web/src by esbuild
+
+e2e: .venv/test web ## whole programs: the wheel, the demo, the bundle command, the DICOM validators
 	$(BIN)/python -m pytest tests/e2e
 
 fuzz: .venv/test ## 2,000 damaged files, read in limited children
@@ -68,7 +73,7 @@ long: .venv/test ## before an issue is closed; JSON under docs/long/
 weights: .venv/bare ## train every bundle anew into weights/, DATA=DIR MINUTES=25 DEVICE=cuda; run it again to go on
 	$(BIN)/python -m clarivox.train_all $(DATA) --minutes $(MINUTES) --device $(DEVICE) --output weights
 
-wheel: .venv/test ## dist/*.whl and dist/*.tar.gz
+wheel: .venv/test web ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build --quiet
 
 licences: .venv/bare ## docs/licences.md: what clarivox stands on

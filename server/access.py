@@ -73,7 +73,7 @@ class Access:
         """Write the audit before the answer begins: nobody gets what was not written down."""
         route = pattern(scope)
         refused = message["status"] in (401, 403)
-        if self.audit is None or ((not route or scope["path"] in SILENT) and not refused):
+        if self.audit is None or ((not route or route in SILENT) and not refused):
             return
         caller = scope.get("state", {}).get("caller")
         client = scope.get("client")
@@ -111,7 +111,7 @@ class Access:
         return text if IDS.fullmatch(text) else self.audit.secret.name(text)
 
     def _say(self, scope: Message, status: int, took_s: float) -> None:
-        quiet = scope["path"] in SILENT and status < 400
+        quiet = pattern(scope) in SILENT and status < 400
         caller = scope.get("state", {}).get("caller")
         job = str(scope.get("path_params", {}).get("job_id", ""))
         more = {"job": job} if IDS.fullmatch(job) else {}

@@ -47,8 +47,21 @@ OPEN: dict[str, str] = {
     "/auth/": "tells a client of MONAI Label whether it needs a key",
     "/auth/token": "where a client of MONAI Label shows its key for the first time",
     "/admin": "the page itself; it holds no data and asks for a key",
+    "/app/": "the page itself; it holds no data and asks for a key",
+    "/app/assets/{name}": "its script and style; they hold no data",
 }
 """Paths that anyone may ask for, with the reason."""
+
+
+def is_open(path: str) -> bool:
+    """Whether anyone may ask for a path.
+
+    >>> is_open("/livez"), is_open("/app/assets/page.js"), is_open("/v1/jobs")
+    (True, True, False)
+    """
+    folder, _, name = path.rpartition("/")
+    return path in OPEN or (bool(name) and f"{folder}/{{name}}" in OPEN)
+
 
 KEY_PREFIX = "cvx"
 """Begins every key, so that scanners for leaked secrets can find one."""

@@ -55,7 +55,9 @@ def volumes(order: dict[str, Any], tell: Callable[[Step], None]) -> Iterator[Vol
     if order["series"] is None:
         yield from io.read_all(source, allow_uneven=uneven, progress=tell, limits=limits)
     else:
-        yield io.read(source, series=order["series"], allow_uneven=uneven, progress=tell, limits=limits)
+        name = order["series"]
+        series = int(name) if name.isascii() and name.isdigit() and len(name) < 7 else name
+        yield io.read(source, series=series, allow_uneven=uneven, progress=tell, limits=limits)
 
 
 def told(error: ClarivoxError) -> dict[str, str]:

@@ -64,9 +64,10 @@ def checked(found: Any) -> list[dict[str, Any]]:
 
 
 def grid_of(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Where the voxels of the first volume lie, for clients that draw on its grid."""
-    for one in found:
-        if "volume" in one:
-            _, z, y, x = one["volume"]["shape"]
-            return {"grid": {"shape": [x, y, z], "affine": one["volume"]["affine"]}}
-    return {}
+    """Where the voxels of the first volume lie, and the modalities of all, for clients that draw and offer bundles."""
+    volumes = [one["volume"] for one in found if "volume" in one]
+    if not volumes:
+        return {}
+    _, z, y, x = volumes[0]["shape"]
+    modalities = sorted({str(one["modality"]) for one in volumes} - {""})
+    return {"grid": {"shape": [x, y, z], "affine": volumes[0]["affine"]}, "modalities": modalities}

@@ -39,7 +39,7 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
     A line per module; owners add theirs here.
     """
     modules = [
-        "clarivox.server.routes.front",
+        "clarivox.server.routes.pages",
         "clarivox.server.routes.health",
         "clarivox.server.routes.metrics",
         "clarivox.server.routes.admin",

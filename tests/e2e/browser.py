@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -67,6 +70,34 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
+    def wait(self, script: str, within_s: float = 60) -> Any:
+        """The value of an expression as soon as it is true.
+
+        Raises:
+            AssertionError: it did not become so in time.
+        """
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            if found := self.run(script):
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"not within {within_s:.0f} s: {script}; {self.complaints[-3:]}")
+
+    def choose(self, selector: str, *files: Path) -> None:
+        """Give files to an input of the page, as a user who chooses them."""
+        root = self.ask("DOM.getDocument")["root"]["nodeId"]
+        node = self.ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.ask("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+    def picture(self, selector: str = "body") -> bytes:
+        """What the window shows of an element, as a PNG."""
+        box = self.run(
+            f"(box => ({{x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height}}))"
+            f"(document.querySelector('{selector}').getBoundingClientRect())"
+        )
+        clip = {**box, "scale": 1}
+        return base64.b64decode(self.ask("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"])
+
     def mouse(self, kind: str, x: float, y: float) -> None:
         """Press, move or release the left button at a place of the window: mousePressed, mouseMoved, mouseReleased."""
         self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
@@ -92,9 +123,17 @@ class Page:
         return message
 
 
+WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+"""Words for a browser that draws WebGL without a graphics card."""
+
+
 @contextmanager
-def browser() -> Iterator[Page]:
-    """A page of a fresh browser with a profile of its own; skips where there is none."""
+def browser(*more: str) -> Iterator[Page]:
+    """A page of a fresh browser with a profile of its own; skips where there is none.
+
+    Args:
+        *more: words of its command, as those of `WEBGL`.
+    """
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip("no Chromium here; apt-get install chromium")
@@ -108,7 +147,7 @@ def browser() -> Iterator[Page]:
     # The numbers 3 and 4 may be the pipes' own, so they are moved out of the way first.
     in_read, out_write = (_high(number) for number in (in_read, out_write))
     profile = tempfile.TemporaryDirectory(prefix="clarivox-browser-", ignore_cleanup_errors=True)
-    words = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run")
+    words = ("--headless", "--no-sandbox", "--remote-debugging-pipe", "--no-first-run", *(more or ("--disable-gpu",)))
     process = subprocess.Popen(
         [program, *words, f"--user-data-dir={profile.name}"],
         preexec_fn=connect,
