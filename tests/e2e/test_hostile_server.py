@@ -5,24 +5,17 @@ import hashlib
 import io
 import json
 import socket
-import statistics
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests import hostile, toys
-from tests.served import Answer, Served, memory_mib, serving
+from tests import hostile
+from tests.ordeal import LONGEST_S, MEMORY_MIB, Ordeal, everywhere, good, send, undergo
+from tests.served import Served, memory_mib, serving
 
 IDLE_S = 3.0
-LONGEST_S = 5.0
-"""For any hostile input, on a machine that does other things too."""
-MEMORY_MIB = 200.0
-"""Most that may be held in the end beyond what was held before."""
 
 
 @pytest.fixture(scope="module")
@@ -32,100 +25,36 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-def send(server: Served, body: bytes, query: str = "") -> Answer:
-    """A job that is waited for."""
-    line = server.line(90)
-    try:
-        headers = {"Content-Type": "application/octet-stream", "Prefer": "wait=60"}
-        return line.ask("POST", f"/v1/jobs?bundle=identity&report=false{query}", body, headers)
-    finally:
-        line.close()
-
-
-def outcome(answer: Answer) -> tuple[int, str]:
-    """Status and code of a refusal, or of the job's failure; (200, "") where it succeeded."""
-    said = answer.json()
-    if "state" not in said:
-        return answer.status, answer.problem
-    if said["state"] == "succeeded":
-        return 200, ""
-    return (said["error"]["status"], said["error"]["code"]) if said["error"] else (0, said["state"])
-
-
-def good(server: Served) -> float:
-    """Seconds that a good request takes."""
-    started = time.perf_counter()
-    assert outcome(send(server, hostile.series(toys.ct_series()))) == (200, "")
-    return time.perf_counter() - started
-
-
-def processes(server: Served) -> dict[str, list[int]]:
-    return {part: [one.pid for one in found] for part, found in server.tree().items()}
-
-
-def everywhere(server: Served) -> list[Path]:
-    """Files where a hostile name could have led: its own folders, and those above."""
-    places = [Path("/"), Path("/tmp"), Path("/etc"), Path.cwd(), Path.home(), Path(tempfile.gettempdir())]
-    found = [path for place in places for path in place.glob(f"*{hostile.CANARY}*")]
-    return [*found, *server.data.parent.rglob(f"*{hostile.CANARY}*")]
-
-
 @pytest.fixture(scope="module")
-def ordeal(server: Served) -> dict[str, Any]:
+def ordeal(server: Served) -> Ordeal:
     """Everything hostile, once; what came of it."""
-    for _ in range(3):
-        good(server)
-    usual = statistics.median(good(server) for _ in range(5))
-    before = processes(server)
-    held = memory_mib([one for group in server.tree().values() for one in group])
-    around = sorted(path.name for path in server.data.parent.iterdir())
-    told, slow = {}, {}
-    for row in hostile.rows():
-        body = row.make()
-        started = time.perf_counter()
-        told[row.name] = outcome(send(server, body))
-        took = time.perf_counter() - started
-        if took > LONGEST_S:
-            slow[row.name] = took
-    again = good(server)
-    return {
-        "told": told,
-        "slow": slow,
-        "usual": usual,
-        "again": again,
-        "before": before,
-        "after": processes(server),
-        "held": held,
-        "holds": memory_mib([one for group in server.tree().values() for one in group]),
-        "around": (around, sorted(path.name for path in server.data.parent.iterdir())),
-    }
+    return undergo(server)
 
 
-def test_every_hostile_input_gets_its_named_answer(ordeal: dict[str, Any]):
-    right = {row.name: row.answers for row in hostile.rows()}
-    assert len(ordeal["told"]) >= 60
-    assert {name: found for name, found in ordeal["told"].items() if found not in right[name]} == {}
+def test_every_hostile_input_gets_its_named_answer(ordeal: Ordeal):
+    assert len(ordeal.told) >= 60
+    assert ordeal.wrong == {}
 
 
-def test_none_takes_long(ordeal: dict[str, Any]):
-    assert ordeal["slow"] == {}
+def test_none_takes_long(ordeal: Ordeal):
+    assert {name: took for name, took in ordeal.took_s.items() if took > LONGEST_S} == {}
 
 
-def test_no_process_ends(ordeal: dict[str, Any]):
-    assert ordeal["after"] == ordeal["before"]
+def test_no_process_ends(ordeal: Ordeal):
+    assert ordeal.after == ordeal.before
 
 
-def test_memory_comes_back(ordeal: dict[str, Any]):
-    assert ordeal["holds"] - ordeal["held"] < MEMORY_MIB
+def test_memory_comes_back(ordeal: Ordeal):
+    assert ordeal.holds_mib - ordeal.held_mib < MEMORY_MIB
 
 
-def test_the_next_good_request_takes_its_normal_time(ordeal: dict[str, Any]):
-    assert ordeal["again"] < max(3 * ordeal["usual"], ordeal["usual"] + 1)
+def test_the_next_good_request_takes_its_normal_time(ordeal: Ordeal):
+    assert ordeal.again_s < max(3 * ordeal.usual_s, ordeal.usual_s + 1)
 
 
-def test_nothing_lies_outside_the_folders_of_the_jobs(server: Served, ordeal: dict[str, Any]):
+def test_nothing_lies_outside_the_folders_of_the_jobs(server: Served, ordeal: Ordeal):
     assert everywhere(server) == []
-    assert ordeal["around"][0] == ordeal["around"][1]
+    assert {path.name for path in server.data.parent.iterdir()} == {"data", "server.log"}
     assert list((server.data / "work").iterdir()) == []
     assert [path for path in (server.data / "tmp").iterdir() if path.is_file() or any(path.iterdir())] == []
     blobs = [path for path in (server.data / "blobs").rglob("*") if path.is_file() and not path.name.startswith(".")]
