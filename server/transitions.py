@@ -90,7 +90,7 @@ def requeue(
     if crashes >= settings.poison_crashes:
         error = failure("poison", "The job ends its workers", f"{crashes} workers ended while they ran it")
         return end(database, connection, row, State.FAILED, now, settings, error=error, **counts)
-    if counted and tried >= row["max_attempts"]:
+    if tried >= row["max_attempts"]:
         error = failure("attempts_used", "The job was begun too often", f"begun {tried} times; the last: {reason}")
         return end(database, connection, row, State.FAILED, now, settings, error=error, **counts)
     if delay_s is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -30,13 +30,14 @@ from clarivox.server.job import ENDED, Job, Outcome, State
 from clarivox.server.tables import blob_use, metadata
 from tests.ledgers import Clock, file, new, opened
 
-LIMITS: dict[str, Any] = {"queue_jobs": 8, "owner_jobs": 5, "poison_crashes": 2, "retry_backoff_s": 2}
+LIMITS: dict[str, Any] = {"queue_jobs": 5, "owner_jobs": 4, "poison_crashes": 2, "retry_backoff_s": 2}
 LIMITS |= {"keep_results_h": 1, "lease_s": 10}
 LAWFUL = re.compile(
     r"created( started( (stage|degraded|cancel_requested))* requeued)*"
     r"( started( (stage|degraded|cancel_requested))*)?"
     r"( (succeeded|failed|cancelled|expired)( purged)?)?"
 )
+DAY_S = 86_400
 ENDINGS = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
@@ -83,7 +84,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = opened(self.url or f"sqlite:///{folder / 'ledger.sqlite'}", folder, self.clock, **LIMITS)
         self.model: list[Known] = []
 
-    @initialize(attempts=st.lists(st.integers(1, 3), max_size=4))
+    @initialize(attempts=st.lists(st.integers(1, 3), max_size=3))
     def begin(self, attempts: list[int]) -> None:
         with self.ledger.database.write() as connection:
             for table in reversed(metadata.sorted_tables):
@@ -92,9 +93,11 @@ class LedgerMachine(RuleBasedStateMachine):
             self.know(self.ledger.submit(new(max_attempts=most))[0])
 
     def teardown(self) -> None:
-        self.end_all()
-        self.ledger.close()
-        self.folder.cleanup()
+        try:
+            self.end_all()
+        finally:
+            self.ledger.close()
+            self.folder.cleanup()
 
     # What the model does
 
@@ -112,7 +115,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return self.end(one, State.EXPIRED, "deadline")
         if one.crashes >= LIMITS["poison_crashes"]:
             return self.end(one, State.FAILED, "poison")
-        if counted and tried >= one.max_attempts:
+        if tried >= one.max_attempts:
             return self.end(one, State.FAILED, "attempts_used")
         one.state, one.lease_until = State.QUEUED, None
         back_off = LIMITS["retry_backoff_s"] * 2 ** (tried - 1) if counted else 0
@@ -127,8 +130,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def picked(self, data: st.DataObject, *states: State) -> Known:
         found = [one for one in self.model if not states or one.state in states]
-        # Mostly what is in work: there the most can go wrong.
-        return data.draw(st.sampled_from([one for one in found if one.state is State.RUNNING] * 3 + found))
+        # Mostly what is in work, and was tried before: there the most can go wrong.
+        running = [one for one in found if one.state is State.RUNNING]
+        tried = sorted(running, key=lambda one: one.attempt)[-1:]
+        return data.draw(st.sampled_from(found + running * 2 + tried * 2 * len(found)))
 
     def some(self, *states: State) -> bool:
         return any(one.state in states for one in self.model)
@@ -159,6 +164,8 @@ class LedgerMachine(RuleBasedStateMachine):
         wanted = new(owner=owner, priority=priority, deadline=until, idem_key=key, request_hash=asked, inputs=inputs)
         wanted = type(wanted)(**{**vars(wanted), "max_attempts": attempts})
         same = next((one for one in self.model if key is not None and (one.owner, one.key) == (owner, key)), None)
+        if same is not None and same.state in ENDED and self.clock.now - same.created >= DAY_S:
+            same = None
         try:
             job, made = self.ledger.submit(wanted)
         except ConflictError:
@@ -179,11 +186,17 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def know(self, job: Job, key: str | None = None, asked: str | None = None) -> None:
         inputs = tuple(one.sha256 for one in job.inputs)
+        for earlier in self.model:
+            if (earlier.owner, earlier.key) == (job.owner, key):
+                earlier.key = None
         one = Known(job.id, job.owner, job.priority, job.created, job.deadline, job.max_attempts, inputs, key, asked)
         self.model.append(one)
 
     @rule(patient=st.booleans())
     def claim(self, patient: bool) -> None:
+        self.taken(patient)
+
+    def taken(self, patient: bool) -> Known | None:
         waits = [one.not_before - self.clock.now for one in self.model if one.state is State.QUEUED]
         if patient and waits:
             self.clock.forward(max(min(waits), 0.0))
@@ -192,9 +205,11 @@ class LedgerMachine(RuleBasedStateMachine):
         ready.sort(key=lambda one: (-one.priority, one.created, one.id))
         job = self.ledger.claim("w")
         assert (job.id if job else None) == (ready[0].id if ready else None)
-        if ready:
-            ready[0].state, ready[0].lease_until = State.RUNNING, self.clock.now + 10
-            ready[0].attempt += 1
+        if not ready:
+            return None
+        ready[0].state, ready[0].lease_until = State.RUNNING, self.clock.now + 10
+        ready[0].attempt += 1
+        return ready[0]
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), back=st.integers(0, 1), stage=st.sampled_from(["read", "infer"]))
@@ -231,12 +246,20 @@ class LedgerMachine(RuleBasedStateMachine):
         delay_s=st.none() | st.integers(0, 5),
     )
     def release(self, data: st.DataObject, back: int, counted: bool, crashed: bool, delay_s: int | None) -> None:
-        one = self.picked(data)
+        self.gives_back(self.picked(data), back, counted=counted, crashed=crashed, delay_s=delay_s)
+
+    def gives_back(self, one: Known, back: int, **how: Any) -> None:
         mine = one.state is State.RUNNING and back == 0
-        words = {"counted": counted, "crashed": crashed, "delay_s": delay_s}
-        assert self.ledger.release(one.id, one.attempt - back, reason="r", **words) == mine
+        assert self.ledger.release(one.id, one.attempt - back, reason="r", **how) == mine
         if mine:
-            self.requeue(one, counted=counted, crashed=crashed, delay_s=delay_s)
+            self.requeue(one, **how)
+
+    @rule(how=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=3))
+    def fails_again_and_again(self, how: list[tuple[bool, bool]]) -> None:
+        for counted, crashed in how:
+            one = self.taken(patient=True)
+            if one is not None:
+                self.gives_back(one, 0, counted=counted, crashed=crashed, delay_s=None)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -274,11 +297,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.delete_files(one.id)
         one.state, one.results = State.PURGED, ()
 
-    @rule(seconds=st.sampled_from([1, 5]))
+    @rule(seconds=st.sampled_from([1, 5, DAY_S]))
     def time_passes(self, seconds: int) -> None:
         self.clock.forward(seconds)
 
-    @rule(seconds=st.sampled_from([0, 0, 11]))
+    @rule(seconds=st.sampled_from([0, 10, 11]))
     def reap(self, seconds: int) -> None:
         self.clock.forward(seconds)
         changed = 0
@@ -347,7 +370,7 @@ class LedgerMachine(RuleBasedStateMachine):
         raise AssertionError("a job is stuck")
 
 
-def run(url: str, *, examples: int, steps: int) -> int:
+def run(url: str, *, examples: int, steps: int, shrink: bool = True) -> int:
     """Run the machine on a database, SQLite where none is given: how many steps it took.
 
     Raises:
@@ -355,6 +378,13 @@ def run(url: str, *, examples: int, steps: int) -> int:
     """
     machine = type("Machine", (LedgerMachine,), {"url": url})
     checks = list(HealthCheck)
-    limits = settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=checks)
+    phases = [phase for phase in Phase if shrink or phase not in (Phase.shrink, Phase.explain)]
+    limits = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=checks,
+        phases=phases,
+    )
     run_state_machine_as_test(machine, settings=limits)
     return int(machine.steps)

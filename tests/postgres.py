@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PostgreSQL of one's own for a test run: a new cluster in a temporary folder, on a socket there, gone at the end.
 
-Without fsync: what the tests look at is whether we use it rightly, not whether it survives a power cut.
+Mostly without fsync: what the tests look at is whether we use it rightly, not whether it survives a power cut.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def user() -> str | None:
 class Cluster:
     """A running server; `database()` makes an empty database and gives its address."""
 
-    def __init__(self, folder: Path, bin_: Path) -> None:
-        self.folder, self.bin, self.made = folder, bin_, 0
+    def __init__(self, folder: Path, bin_: Path, *, durable: bool = False) -> None:
+        self.folder, self.bin, self.made, self.durable = folder, bin_, 0, durable
         if user():
             shutil.chown(folder, user())
         self.run("initdb", "-D", folder / "data", "-U", "clarivox", "-A", "trust", "-E", "UTF8", "--no-sync")
@@ -58,7 +58,8 @@ class Cluster:
         )
 
     def start(self) -> None:
-        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c max_connections=200 -c fsync=off"
+        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c max_connections=200"
+        options += "" if self.durable else " -c fsync=off"
         log = self.folder / "log"
         self.run("pg_ctl", "-D", self.folder / "data", "-w", "-t", "60", "-l", log, "-o", options, "start")
 
@@ -74,13 +75,17 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
-    """A cluster for the time of a block; ask `programs()` first whether there can be one."""
+def cluster(*, durable: bool = False) -> Iterator[Cluster]:
+    """A cluster for the time of a block; ask `programs()` first whether there can be one.
+
+    Args:
+        durable: with fsync, for what is timed.
+    """
     found = programs()
     if found is None:
         raise RuntimeError(WHY_NOT)
     with tempfile.TemporaryDirectory(prefix="clarivox-pg-", ignore_cleanup_errors=True) as folder:
-        made = Cluster(Path(folder), found)
+        made = Cluster(Path(folder), found, durable=durable)
         try:
             yield made
         finally:
