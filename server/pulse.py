@@ -111,6 +111,7 @@ class Pulse(threading.Thread):
             "job": task and task.job.id,
             "attempt": task and task.job.attempt,
             "moved": task.moved if task else -1,
+            "stop": bool(task and task.stopped),
         }
         with suppress(OSError):  # without a supervisor the system ends this process anyway
             os.write(self.out, json.dumps(line).encode() + b"\n")

@@ -23,6 +23,8 @@ SHORT_LIFE_S = 10.0
 LONGEST_WAIT_S = 30.0
 START_S = 300.0
 """Most time to start: libraries come from a slow disk, bundles are loaded."""
+DEAF_S = 10.0
+"""Most time for a job to stop once it was cancelled; between two layers of a network it does so at once."""
 LINE_BYTES = 1 << 16
 
 
@@ -37,6 +39,7 @@ class Slot:
         state: what the worker says; quarantined where the device is out of use.
         job: id and attempt of the job at work.
         moved: the worker's count, and when it last went up.
+        stop_at: when the job at work was to stop, where it was.
         faults: when the device failed.
     """
 
@@ -51,6 +54,7 @@ class Slot:
     was_ready: bool = False
     start_at: float = 0.0
     short_lives: int = 0
+    stop_at: float | None = None
     stalled: bool = False
     faults: deque[float] = field(default_factory=deque)
     rest: bytes = b""
@@ -77,6 +81,7 @@ class Slot:
         self.state, self.job, self.moved, self.rest = "starting", None, -1, b""
         self.started = self.moved_at = time.monotonic()
         self.was_ready = self.stalled = False
+        self.stop_at = None
 
     def listen(self) -> None:
         """Take in what the worker said since last time."""
@@ -99,12 +104,18 @@ class Slot:
         job = None if said["job"] is None else (str(said["job"]), int(said["attempt"]))
         if job != self.job or job is None or said["moved"] != self.moved:
             self.moved_at = time.monotonic()
+        if not said.get("stop") or job != self.job:
+            self.stop_at = None
+        elif self.stop_at is None:
+            self.stop_at = time.monotonic()
         self.job, self.moved = job, said["moved"]
 
     def stands_still(self, most_s: float) -> bool:
-        """Whether the work, or the whole worker, has not moved for too long."""
+        """Whether the work, or the whole worker, has not moved for too long, or does not stop when asked."""
         most_s = max(most_s, START_S) if self.state == "starting" else most_s
-        return self.runs and time.monotonic() - self.moved_at > most_s
+        now = time.monotonic()
+        deaf = self.stop_at is not None and now - self.stop_at > DEAF_S
+        return self.runs and (deaf or now - self.moved_at > most_s)
 
     def send(self, number: signal.Signals) -> None:
         """Send the worker a signal."""

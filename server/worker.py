@@ -33,6 +33,8 @@ AWAY_S = 0.3
 """How long it waits where the database does not answer."""
 SICK = 70
 """Exit status after a device fault (EX_SOFTWARE)."""
+GROWN_BYTES = 4 << 30
+"""Memory beyond that of the networks, while no job is at work, from which a worker is replaced."""
 NICENESS = 10
 """Of workers on the CPU, so that the API answers at once."""
 
@@ -69,7 +71,7 @@ class Worker:
         self.ahead.start()
         self.training.start()
         status = 0
-        while not self.draining and self.done < self.shop.settings.recycle_jobs:
+        while not self.draining and not self.worn():
             task = self.next_task()
             if task is None:
                 time.sleep(POLL_S)
@@ -82,6 +84,15 @@ class Worker:
         self.pulse.put_row()
         self.shop.nursery.close()
         return status
+
+    def worn(self) -> bool:
+        """Whether this process is to be replaced: after many jobs, or when it has grown."""
+        from clarivox.server.pulse import memory
+
+        if self.done == 0:
+            return False
+        most = self.shop.settings.model_cache_bytes + GROWN_BYTES
+        return self.done >= self.shop.settings.recycle_jobs or memory("cpu").get("rss", 0) > most
 
     def drain(self, *_: Any) -> None:
         """Take no more jobs; asked again, give back the one at work."""

@@ -20,8 +20,8 @@ from clarivox.server.settings import Settings
 from clarivox.server.slot import Slot
 
 HEAD = "import json, os, signal, sys, time\norder = json.loads(sys.stdin.readline())\n"
-SAY = "def say(state, job=None, attempt=None, moved=-1):\n"
-SAY += "    print(json.dumps(dict(state=state, job=job, attempt=attempt, moved=moved)), flush=True)\n"
+SAY = "def say(state, job=None, attempt=None, moved=-1, stop=False):\n"
+SAY += "    print(json.dumps(dict(state=state, job=job, attempt=attempt, moved=moved, stop=stop)), flush=True)\n"
 
 
 def worker(lines: str) -> tuple[str, ...]:
@@ -117,6 +117,16 @@ def test_a_worker_whose_count_moves_is_left_alone(supervised):
     first, begun = one.slots[0].process.pid, time.monotonic()
     until(one, lambda: time.monotonic() - begun > 0.8)
     assert one.slots[0].process.pid == first
+
+
+def test_a_worker_that_does_not_hear_a_cancel_is_ended(supervised, ledger, monkeypatch):
+    monkeypatch.setattr("clarivox.server.slot.DEAF_S", 0.2)
+    lines = "say('ready')\nfor n in range(1000):\n    say('busy', 'x', 1, n, True)\n    time.sleep(0.05)"
+    one = supervised(lines)
+    job, first = claimed(ledger, one), one.slots[0].process.pid
+    ledger.cancel(job.id)
+    until(one, lambda: one.slots[0].process and one.slots[0].process.pid != first)
+    assert ledger.get(job.id).state is State.CANCELLED
 
 
 def test_three_device_faults_close_the_device(supervised):
