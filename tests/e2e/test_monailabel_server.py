@@ -12,9 +12,12 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from clarivox import io as clarivox_io
-from clarivox.phantoms import mr
+from clarivox import manifest
+from clarivox.bundle import find
+from clarivox.phantoms import cxr, mr
 from tests.dicom_objects import series_of
 from tests.served import Served, serving
 
@@ -193,3 +196,33 @@ def test_a_batch_goes_on_after_a_restart(tmp_path: Path, nifti: Path) -> None:
         objects = ask(server, "GET", "/datastore/?output=all")[1]["objects"]
         assert sorted(objects) == sorted(f"case_{n}{end}" for n in range(6) for end in ("", f"__{MODEL}"))
         assert ask(server, "POST", "/scoring/changes?run_sync=true", b"{}", "application/json")[1]["status"] == "DONE"
+
+
+def test_a_training_goes_on_after_a_restart_into_a_new_version(tmp_path: Path) -> None:
+    model = "cxr_srcnn_superres"
+    before = manifest.verify(find(model).folder)
+    with serving(tmp_path, LEASE_S="5") as server:
+        for number in range(5):
+            picture = tmp_path / f"{number}.png"
+            values = cxr(size=128, seed=number)[0].array[0, :, :, 0].T / 16
+            Image.fromarray(values.astype(np.uint8)).save(picture)
+            upload(server, f"chest_{number}", picture)
+        begun = ask(server, "POST", f"/train/{model}", b'{"steps": 60}', "application/json")[1]
+        assert (begun["status"], begun["request"]["output"]) == ("SUBMITTED", f"{model}_v2")
+
+        def progress() -> float:
+            status, running, _ = ask(server, "GET", "/train/?check_if_running=true")
+            return 1.0 if status == 404 else running["progress"] if running["details"][-1].count('"train"') else 0.0
+
+        until(lambda: progress() > 0.3, 90)
+        server.kill()
+        server.start()
+        server.answers("/readyz", 60)
+        until(lambda: ask(server, "GET", "/train/?check_if_running=true")[0] == 404, 120)
+        task = ask(server, "GET", "/train/")[1]
+        assert (task["status"], task["id"]) == ("DONE", begun["id"])
+        assert task["result"]["steps"] == 60
+        assert task["result"]["best"] > 25
+        until(lambda: f"{model}_v2" in ask(server, "GET", "/info/")[1]["models"])
+        assert infer(server, "chest_0", "json", model=f"{model}_v2")[0] == 200
+    assert manifest.verify(find(model).folder) == before
