@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from clarivox.cli.backup import backup, restore
 from clarivox.cli.bundles import bundles
 from clarivox.cli.compare import compare
 from clarivox.cli.demo import demo
@@ -41,6 +42,8 @@ for command in (enhance, info, bundles, compare, evaluate, interpret, sample, do
 app.command(rich_help_panel="Server")(serve)
 app.command(rich_help_panel="Server")(submit)
 app.command(rich_help_panel="Server")(worker)
+app.command(rich_help_panel="Server")(backup)
+app.command(rich_help_panel="Server")(restore)
 app.add_typer(keys, rich_help_panel="Server")
 
 
