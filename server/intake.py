@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from clarivox.errors import BusyError, FormatError, InputError
-from clarivox.server import admission
+from clarivox.server import admission, telemetry
 from clarivox.server.auth import Caller
 from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Services
@@ -249,7 +249,7 @@ def new_job(asked: Asked, parts: Services, caller: Caller, request: Request) -> 
         raise InputError("an Idempotency-Key has 1 to 255 printable characters of ASCII", code="bad_request")
     wish = asked.wish.model_dump(mode="json", by_alias=True)
     said = json.dumps([wish, [[one.role, one.sha256] for one in asked.files]], sort_keys=True)
-    trace = request.headers.get("traceparent", "")
+    trace = telemetry.traceparent() or request.headers.get("traceparent", "")
     return NewJob(
         owner=caller.owner,
         inputs=asked.files,

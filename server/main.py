@@ -78,6 +78,7 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(start, parts)
+        await run_in_threadpool(app.state.figures.begin)
         keeper = Keeper(parts.ledger, parts.blobs)
         keeper.start()
         foreman = Foreman(labels_of(parts)) if settings.monai_label else None

@@ -100,7 +100,7 @@ class Stages:
         self.ended: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
         self.requeued = 0
-        self.seen: int | None = None
+        self.seen = 0
         self._open: dict[str, tuple[str, float]] = {}
 
     def take(self, events: Sequence[Event]) -> None:
@@ -143,12 +143,13 @@ class Figures:
             ProcessCollector(registry=registry)
             return generate_latest(registry)
 
+    def begin(self) -> None:
+        """Count from now on; what was before is told by no counter, as Prometheus expects."""
+        with self._parts.ledger.database.read() as connection:
+            self._stages.seen = int(connection.scalar(select(func.max(job_event.c.seq))) or 0)
+
     def _follow(self) -> None:
         ledger = self._parts.ledger
-        if self._stages.seen is None:
-            # What was before this process started is told by no counter, as Prometheus expects.
-            with ledger.database.read() as connection:
-                self._stages.seen = int(connection.scalar(select(func.max(job_event.c.seq))) or 0)
         while events := ledger.events(after=self._stages.seen):
             self._stages.take(events)
 

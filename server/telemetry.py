@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from fastapi.telemetry import TelemetryConfig
-
 from clarivox.errors import OptionError
 from clarivox.server.settings import Settings
 
 if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
     from opentelemetry.sdk.trace import TracerProvider
 
 UNSAID = ("url.path", "url.query", "url.full", "http.target", "http.url")
@@ -71,8 +70,14 @@ def for_fastapi(settings: Settings) -> TelemetryConfig:
     """
     start(settings, "server")
     on = _provider is not None
-    quiet = TelemetryConfig(metrics=False, logs=False, operation_spans=False, auto_configure=False)
-    return {**quiet, "tracing": on, "tracer_provider": _provider}
+    return {
+        "tracing": on,
+        "tracer_provider": _provider,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+    }
 
 
 def traceparent() -> str | None:

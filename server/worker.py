@@ -153,9 +153,16 @@ class Worker:
 
     def attempt(self, task: Task) -> bool:
         """Run one job to its end, whatever that is; True where this process must end."""
+        from clarivox.server import telemetry
         from clarivox.server.logs import job_bound
 
-        with job_bound(job=task.job.id):
+        job = task.job
+        facts: dict[str, str | int] = {
+            "clarivox.job": job.id,
+            "clarivox.bundle": job.bundle,
+            "clarivox.attempt": job.attempt,
+        }
+        with job_bound(job=job.id), telemetry.span("job", job.trace, **facts):
             return self._attempt(task)
 
     def _attempt(self, task: Task) -> bool:
@@ -197,8 +204,16 @@ def main() -> None:
     if stop:
         worker.drain()
     status = worker.run()
+    finished()
     sys.stdout.flush()
     os._exit(status)  # a device that failed may hang in what libraries do at the end
+
+
+def finished() -> None:
+    """Send the traces that are left."""
+    from clarivox.server import telemetry
+
+    telemetry.stop()
 
 
 def warm() -> None:
@@ -210,6 +225,7 @@ def warm() -> None:
 def built(order: dict[str, Any], out: int | None) -> Worker:
     """A worker as the supervisor's order says."""
     from clarivox.bundle import Shelf
+    from clarivox.server import telemetry
     from clarivox.server.blobs import Blobs
     from clarivox.server.child_link import Nursery
     from clarivox.server.ledger import Ledger
@@ -219,6 +235,7 @@ def built(order: dict[str, Any], out: int | None) -> Worker:
 
     settings = opened(order["settings"])
     configure(settings, "worker")
+    telemetry.start(settings, "worker")
     ledger = Ledger(settings.ledger_url, settings=settings)
     blobs = Blobs(settings.data_dir, settings)
     own = settings.data_dir / "bundles"

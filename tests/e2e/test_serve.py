@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +34,12 @@ def environment() -> dict[str, str]:
 class Served:
     """`clarivox serve` in a process of its own."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, *more: str, port: int = 0) -> None:
         self.folder = folder
-        words = ["serve", "--port", str(port), "--data", str(folder / "data"), "--set", "devices=cpu"]
+        words = ["serve", "--port", str(port), "--data", str(folder / "data"), "--set", "devices=cpu", *more]
+        variables = environment() | {"OTEL_BSP_SCHEDULE_DELAY": "100"}
         self.process = subprocess.Popen(
-            [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment()
+            [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=variables
         )
         self.said = []
         for line in self.process.stdout:
@@ -177,6 +180,45 @@ def test_a_client_that_follows_and_fetches_outlives_a_kill_of_the_server(served:
     assert process.wait(90) == 0, (folder / "said").read_text()
     assert again.client.jobs(limit=1)[0].content["attempt"] == 2
     again.stop(signal.SIGKILL)
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Keeps the spans that are sent to it."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+        for resource in sent.resource_spans:
+            name = resource.resource.attributes
+            (service,) = (one.value.string_value for one in name if one.key == "service.name")
+            self.server.spans += [(service, span) for part in resource.scope_spans for span in part.spans]
+        self.send_response(200)
+        self.end_headers()
+
+
+def test_a_trace_goes_through_the_queue_to_the_worker(tmp_path: Path, folder: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        collector.spans = []
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        place = f"otlp_endpoint=http://127.0.0.1:{collector.server_port}"
+        server = Served(tmp_path, "--set", place).ready()
+        try:
+            job = server.client.submit(folder / "image.nii.gz", "identity")
+            assert list(server.client.follow(job))[-1].state == "succeeded"
+        finally:
+            server.stop()
+        collector.shutdown()
+        (work,) = (span for service, span in collector.spans if (service, span.name) == ("clarivox-worker", "job"))
+        (asked,) = (span for service, span in collector.spans if span.span_id == work.parent_span_id)
+    assert asked.trace_id == work.trace_id and asked.name == "POST /v1/jobs"
+    assert job.id in {one.value.string_value for one in work.attributes}
+    assert all(
+        not one.value.string_value for _, span in collector.spans for one in span.attributes if one.key == "url.path"
+    )
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
