@@ -54,8 +54,10 @@ class Blobs:
         self.reserve = folder / "reserve"
         for made in (self.folder, self.temporary, *(self.folder / f"{one:02x}" for one in range(256))):
             made.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for written in (self.folder, folder, folder.absolute().parent):
+        for written in (self.folder, folder):
             sync_folder(written)
+        with suppress(PermissionError):  # the folder above may be another's
+            sync_folder(folder.absolute().parent)
         self._used, self._measured = 0, float("-inf")
 
     def path(self, sha256: str) -> Path:

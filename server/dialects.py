@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, make_url, text
@@ -47,7 +47,7 @@ class Database:
         self._steady = Steady() if self.sqlite and clock is None else None
         self._writing = self.engine.execution_options(immediate=True)
         # Threads wait for each other here, where a wait ends at once; SQLite would look again now and then.
-        self._turn = threading.Lock() if self.sqlite else nullcontext()
+        self._lock = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -70,10 +70,20 @@ class Database:
             BusyError: the database does not answer.
             CapacityError: the disk is full.
         """
-        with _plain_errors(), self._turn, self._writing.begin() as connection:
+        with _plain_errors(), self._turn(), self._writing.begin() as connection:
             if alone:
                 self.alone(connection)
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self.sqlite and not self._lock.acquire(timeout=BUSY_MS / 1000):
+            raise BusyError("the ledger's database does not answer; ask again", code="database_away")
+        try:
+            yield
+        finally:
+            if self.sqlite:
+                self._lock.release()
 
     def alone(self, connection: Connection) -> None:
         """Wait until no other transaction runs alone, and keep others waiting until this one ends."""

@@ -3,12 +3,15 @@ import json
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import text
 
 from clarivox.errors import ConflictError, FormatError, OutputError
 from clarivox.server.backup import backup, read_backup, restore
 from clarivox.server.blobs import Blobs
+from clarivox.server.dialects import Database
 from clarivox.server.job import FileRef, Outcome, State
 from clarivox.server.ledger import Ledger
+from clarivox.server.migrations import steps
 from tests.ledgers import new, settings
 
 
@@ -112,6 +115,25 @@ def test_a_missing_or_damaged_file_purges_its_jobs_only(tmp_path):
     assert again.get(odd.id).error["code"] == "files_missing"
     for one in (ledger, again):
         one.close()
+
+
+def test_a_backup_of_an_older_version_comes_back_as_the_newest(tmp_path):
+    made = settings(tmp_path / "old")
+    (tmp_path / "old").mkdir()
+    database = Database(made.ledger_url)
+    steps.migrate(database, to="0001")
+    with database.write() as connection:
+        connection.execute(text("INSERT INTO blob_use VALUES ('0', 'image:1', 'input')"))
+    database.close()
+    assert backup(made, tmp_path / "kept").step == "0001"
+    fresh = settings(tmp_path / "new")
+    restore(tmp_path / "kept", fresh)
+    again = Ledger(fresh.ledger_url, settings=fresh)
+    with again.database.read() as connection:
+        assert steps.step_of(connection) == steps.HEAD
+        assert connection.scalar(text("SELECT role FROM blob_use")) == "input"
+    assert again.submit(new())[1]
+    again.close()
 
 
 def test_nothing_that_is_there_is_overwritten(tmp_path):

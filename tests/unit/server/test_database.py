@@ -136,6 +136,16 @@ def test_a_writer_that_holds_sqlite_too_long_makes_others_wait_then_busy(tmp_pat
     ledger.close()
 
 
+def test_a_thread_waits_for_another_as_long_and_is_then_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(dialects, "BUSY_MS", 50)
+    ledger = opened(f"sqlite:///{tmp_path / 'ledger.sqlite'}", tmp_path)
+    with ledger.database.write(), pytest.raises(BusyError) as caught:
+        ledger.submit(new())
+    assert caught.value.code == "database_away"
+    assert ledger.submit(new())[1]
+    ledger.close()
+
+
 def test_a_full_disk_is_told_as_such_and_harms_nothing(tmp_path):
     ledger = opened(f"sqlite:///{tmp_path / 'ledger.sqlite'}", tmp_path, queue_jobs=5000, owner_jobs=5000)
     with ledger.database.read() as connection:  # the pool gives the next caller this connection again
