@@ -115,7 +115,7 @@ def finish(task: Task, shop: Shop, outcome: Outcome) -> None:
     """
     while True:
         try:
-            if not shop.ledger.finish(task.job.id, task.job.attempt, outcome):
+            if not shop.ledger.finish(task.job.id, task.job.attempt, outcome, has=shop.blobs.has):
                 logger.warning("job %s: the attempt was lost; nothing is published", task.job.id)
             return
         except BusyError:
