@@ -13,7 +13,7 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from clarivox.errors import NotFoundError
-from clarivox.server.dicom_store import Instance, Piece, plain
+from clarivox.server.dicom_objects import Instance, Piece, plain
 from clarivox.server.media_types import DICOM, PLAIN, content_type
 
 CHUNK = 1 << 20

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from clarivox.server.dicom_objects import Element, Instance, Series
 from clarivox.server.dicom_query import Lookup, Query
-from clarivox.server.dicom_store import Element, Instance, Series
 
 STUDY_TAGS = (
     "00080005",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clarivox.server.auth import Caller
-from clarivox.server.dicom_store import Series
+from clarivox.server.dicom_objects import Series
 from clarivox.server.job import FileRef, Role
 from clarivox.server.label_parts import Labels
 

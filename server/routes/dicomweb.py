@@ -13,7 +13,7 @@ from clarivox.server import dicom_answers, media_types
 from clarivox.server.auth import Reader
 from clarivox.server.dicom_answers import Part
 from clarivox.server.dicom_deps import INSTANCE, SERIES, STUDY, Store, Wanted, root
-from clarivox.server.dicom_store import Instance
+from clarivox.server.dicom_objects import Instance
 from clarivox.server.media_types import DICOM, JSON, PLAIN, RELATED
 from clarivox.server.problems import responses
 

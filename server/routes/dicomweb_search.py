@@ -13,8 +13,8 @@ from clarivox.server import dicom_answers, media_types
 from clarivox.server.auth import Reader
 from clarivox.server.dicom_deps import ROOT, SERIES, STUDY, Store, Wanted, root
 from clarivox.server.dicom_found import Answer, found_instances, found_series, found_studies, studies_of
+from clarivox.server.dicom_objects import Series
 from clarivox.server.dicom_query import MOST_RESULTS, Query, query_of
-from clarivox.server.dicom_store import Series
 from clarivox.server.media_types import JSON
 from clarivox.server.problems import responses
 

@@ -228,30 +228,27 @@ def test_long_values_and_pixels_are_had_by_the_address_in_the_header(client: DIC
 
 
 def test_ohif_opens_a_study_in_its_order(served: Running) -> None:
-    """The requests of OHIF 3.13: work list, series, metadata, then frames with types that are not quoted."""
+    """What the prebuilt OHIF 3.13.2 was seen to ask: work list, study, headers, the patient's studies, frames."""
     path = sorted((served.folder / "ct").iterdir())[0]
-    study, series, uid = uids(path)
+    study, series, _ = uids(path)
     json_type = "application/dicom+json"
-    listed = get(
-        served,
-        "/studies",
-        json_type,
-        limit="101",
-        offset="0",
-        fuzzymatching="false",
-        includefield="00081030,00080060,00080090",
-    )
-    assert study in [one["0020000D"]["Value"][0] for one in listed.json()]
+    fields = {"limit": "101", "offset": "0", "fuzzymatching": "false"}
+    fields["includefield"] = "00081030,00080060,00080090,00100030"
+    for key in ({}, {"StudyInstanceUID": study}, {"00100020": "CLX77"}):
+        listed = get(served, "/studies", json_type, **key, **fields)
+        assert study in [one["0020000D"]["Value"][0] for one in listed.json()]
+        assert "Warning" not in listed.headers
     found = get(served, f"/studies/{study}/series", json_type, includefield="00080021,00080031,0008103E,00200011")
     assert [one["0020000E"]["Value"][0] for one in found.json()] == [series]
-    metadata = get(served, f"/studies/{study}/series/{series}/metadata", json_type)
+    metadata = get(served, f"/studies/{study}/metadata", json_type)
     assert metadata.headers["Content-Type"] == json_type
-    assert {one["00080018"]["Value"][0] for one in metadata.json()} >= {uid}
-    frame = get(served, address(path) + "/frames/1", ALL)
-    assert frame.status_code == 200
-    assert "boundary=" in frame.headers["Content-Type"]
-    assert 'boundary="' not in frame.headers["Content-Type"]
-    assert pydicom.dcmread(path).PixelData[: 11 * 9 * 2] in frame.content
+    for header in metadata.json():
+        where = f"/studies/{study}/series/{series}/instances/{header['00080018']['Value'][0]}"
+        frame = get(served, where + "/frames/1", ALL)
+        assert frame.status_code == 200
+        assert frame.headers["Content-Type"].startswith('multipart/related; type="application/octet-stream"; ')
+        assert 'boundary="' not in frame.headers["Content-Type"]
+        assert any(pydicom.dcmread(one).PixelData[: 11 * 9 * 2] in frame.content for one in path.parent.iterdir())
 
 
 @pytest.mark.parametrize(
