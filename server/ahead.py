@@ -8,10 +8,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from clarivox.errors import ClarivoxError
+from clarivox.errors import CancelledError, ClarivoxError
+from clarivox.server.ending import settle
 from clarivox.server.job import Kind
 from clarivox.server.task import Task
-from clarivox.server.work import Shop, cleared, prepare
+from clarivox.server.work import Shop, prepare
 
 if TYPE_CHECKING:
     from clarivox.server.pulse import Pulse
@@ -23,6 +24,8 @@ SOON_S = 20.0
 """A job is taken ahead only so long before its turn: another worker may be idle sooner."""
 WAITED_S = 0.3
 """And only if no idle worker has taken it in this time."""
+HELD_S = 60.0
+"""A job whose turn did not come for so long goes back: the device is not free as soon as it seemed."""
 LATE = ("write", "publish")
 """Stages in which the device is as good as free."""
 
@@ -35,6 +38,8 @@ class Ahead(threading.Thread):
         self.shop, self.pulse, self.worker_id = shop, pulse, worker_id
         self.stopped = False
         self._ready: Task | None = None
+        self._since = 0.0
+        self._passed: Task | None = None
         self._lock = threading.Lock()
 
     def run(self) -> None:
@@ -42,13 +47,20 @@ class Ahead(threading.Thread):
         while True:
             time.sleep(LOOK_S)
             with self._lock:
-                if self._ready is None and not self.stopped and self.soon():
-                    self._ready = self.claimed()
+                if self._ready is None:
+                    if not self.stopped and self.soon():
+                        self._ready, self._since = self.claimed(), time.monotonic()
+                elif self._ready.stopped:
+                    self.let_go(self._ready, CancelledError("stopped"))
+                elif time.monotonic() - self._since > HELD_S:
+                    self._passed = self.pulse.current
+                    self._ready.released = True
+                    self.let_go(self._ready, CancelledError("its turn does not come"))
 
     def soon(self) -> bool:
         """Whether the device will be free before long."""
         task = self.pulse.current
-        if task is None or task.stopped:
+        if task is None or task.stopped or task is self._passed:
             return False
         return task.stage in LATE or (task.stage == "enhance" and task.eta_s is not None and task.eta_s < SOON_S)
 
@@ -82,6 +94,11 @@ class Ahead(threading.Thread):
         self.stopped = True
         task = self.take()
         if task is not None:
-            self.pulse.drop(task)
-            self.shop.ledger.release(task.job.id, task.job.attempt, reason="drain", counted=False)
-            cleared(task)
+            task.released = True
+            self.let_go(task, CancelledError("the worker ends"))
+
+    def let_go(self, task: Task, end: CancelledError) -> None:
+        """End an attempt whose work did not begin."""
+        self._ready = None
+        settle(task, self.shop, end)
+        self.pulse.drop(task)

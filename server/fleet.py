@@ -137,12 +137,12 @@ class Supervisor:
 
     def fill(self) -> None:
         """Start a worker wherever one is missing."""
-        environment = {"TMPDIR": str(self.settings.data_dir.resolve() / "tmp"), "OMP_WAIT_POLICY": "PASSIVE"}
+        every = {"TMPDIR": str(self.settings.data_dir.resolve() / "tmp"), "OMP_WAIT_POLICY": "PASSIVE"}
         for slot in self.slots:
             if slot.runs or slot.state == "quarantined" or time.monotonic() < slot.start_at:
                 continue
-            if slot.device.name == "cpu":
-                environment = {**environment, "OMP_NUM_THREADS": str(self.cpu_threads)}
+            on_cpu = slot.device.name == "cpu"
+            environment = {**every, "OMP_NUM_THREADS": str(self.cpu_threads)} if on_cpu else every
             order = {
                 "settings": closed(self.settings),
                 "id": slot.worker_id,

@@ -115,8 +115,8 @@ class Worker:
         """Let the ledger know which bundles are in memory."""
         self.pulse.loaded = tuple(sorted({bundle.info.name for bundle in self.shop.shelf}))
 
-    def listen(self) -> None:
-        """Let each layer of a network show that the work goes on, and stop it where it is to stop."""
+    def listen(self) -> Any:
+        """Let each layer show that the work goes on, and stop where it is to stop; gives what takes that back."""
         from torch.nn.modules.module import register_module_forward_pre_hook
 
         mine = threading.get_ident()
@@ -126,7 +126,7 @@ class Worker:
             if task is not None and threading.get_ident() == mine:
                 task.alive()
 
-        register_module_forward_pre_hook(look)
+        return register_module_forward_pre_hook(look)
 
     def next_task(self) -> Task | None:
         """The job that was taken ahead, or the next of the queue."""

@@ -139,6 +139,24 @@ def test_what_is_wrong_with_an_input_is_told_to_its_owner_and_not_tried_again(se
     assert (job.error["code"], job.error["status"], job.error["retryable"]) == ("unsupported_format", 415, False)
 
 
+def test_of_several_images_those_that_can_be_read_are_enhanced(server, tmp_path):
+    files = [server.stored(picture(tmp_path / f"{n}.png", 60 + n)) for n in range(2)]
+    (tmp_path / "bad.png").write_bytes((tmp_path / "0.png").read_bytes()[:300])
+    (tmp_path / "readme.txt").write_text("no image")
+    files += [server.stored(tmp_path / name) for name in ("bad.png", "readme.txt")]
+    job = server.wait(server.submit(*files, params={"as": "nrrd", "report": False}))
+    assert job.state is State.SUCCEEDED, job.error
+    assert {name: job.metrics[name] for name in ("volumes", "enhanced", "failed")} == {
+        "volumes": 4,
+        "enhanced": 2,
+        "failed": 2,
+    }
+    assert sum("was left out" in note for note in job.notes) == 2
+    (result,) = job.results
+    with zipfile.ZipFile(server.blobs.path(result.sha256)) as archive:
+        assert [Path(name).suffix for name in archive.namelist()] == [".nrrd", ".nrrd"]
+
+
 @pytest.mark.parametrize(("fault", "reason"), [("killed", "crash"), ("reader", "reader_killed")])
 def test_a_job_whose_process_is_killed_runs_again(server, image, fault, reason):
     started = time.monotonic()
@@ -196,7 +214,11 @@ def test_the_next_job_is_read_while_the_device_works(server, image):
     first = server.wait(server.submit(image, fault="busy"), lambda job: job.stage == "enhance")
     second = server.wait(server.submit(image), lambda job: job.stage == "waiting")
     assert server.ledger.get(first.id).state is State.RUNNING
-    first, second = server.wait(first), server.wait(second)
+    third = server.submit(image)
+    server.ledger.cancel(second.id)
+    assert server.wait(second, most_s=2).state is State.CANCELLED
+    assert server.ledger.get(first.id).state is State.RUNNING
+    first, second = server.wait(first), server.wait(third)
     assert second.started < first.finished
     assert (first.state, second.state, second.attempt) == (State.SUCCEEDED, State.SUCCEEDED, 1)
 

@@ -135,3 +135,24 @@ def test_shares_of_several_volumes_make_one_progress(task):
     assert task.moved > before
     task.cancelled = True
     assert not task.share(0, 1)(None)
+
+
+def test_each_layer_of_a_network_shows_life_and_hears_a_cancel(task, shop):
+    import torch
+
+    from clarivox.server.worker import Worker
+
+    worker = Worker(shop, "w", "h")
+    hook = worker.listen()
+    try:
+        network = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.ReLU())
+        worker.pulse.current, before = task, task.moved
+        network(torch.zeros(1))
+        assert task.moved == before + 3
+        task.cancelled = True
+        with pytest.raises(CancelledError):
+            network(torch.zeros(1))
+        worker.pulse.current = None
+        network(torch.zeros(1))
+    finally:
+        hook.remove()
