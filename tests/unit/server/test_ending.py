@@ -8,11 +8,14 @@ import pytest
 from clarivox.errors import BusyError, CancelledError, CapacityError, FormatError
 from clarivox.server.child_link import ChildDiedError
 from clarivox.server.ending import settle, sticky
-from clarivox.server.job import NewJob, Outcome, State
+from clarivox.server.job import FileRef, NewJob, Outcome, Role, State
 from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
 from clarivox.server.task import Task
 from clarivox.server.work import Shop
+
+
+GONE = "0" * 64
 
 
 class Reserve:
@@ -20,6 +23,9 @@ class Reserve:
 
     def give_up_reserve(self):
         self.given_up = True
+
+    def has(self, sha256):
+        return sha256 != GONE
 
 
 @pytest.fixture
@@ -49,6 +55,12 @@ def after(task, shop, end):
 def test_success_is_success(task, shop):
     sick, job, _ = after(task, shop, Outcome(State.SUCCEEDED, notes=("a",)))
     assert (sick, job.state, job.notes) == (False, State.SUCCEEDED, ("a",))
+
+
+def test_a_result_that_is_gone_is_not_published(task, shop):
+    gone = FileRef(Role.RESULT, GONE, 1, "application/gzip", "result.nii.gz")
+    _, job, _ = after(task, shop, Outcome(State.SUCCEEDED, results=(gone,)))
+    assert (job.state, job.results) == (State.RUNNING, ())  # its lease ends by itself
 
 
 def test_an_error_of_ours_fails_for_good_and_says_all_of_it(task, shop):
