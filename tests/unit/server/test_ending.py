@@ -14,7 +14,6 @@ from clarivox.server.settings import Settings
 from clarivox.server.task import Task
 from clarivox.server.work import Shop
 
-
 GONE = "0" * 64
 
 
