@@ -89,7 +89,7 @@ class Datastore:
         """
         check_name(name)
         mark = self._seal.mark(name)
-        with self._database.write() as connection:
+        with self._database.write(alone=True) as connection:
             row = connection.execute(select(tables.image).where(tables.image.c.mark == mark)).one_or_none()
             if row is not None and row.file is not None:
                 known = self._seal.open(row.sealed)["info"]
@@ -102,6 +102,8 @@ class Datastore:
                 )
                 key = row.id
             else:
+                if row is not None:
+                    self._make_way(connection, row.id, name)
                 key = new_id()
                 self._insert(connection, key, mark, name, dict(info or {}), file=vars(file))
             use(self._database, connection, f"image:{key}", file.sha256, "datastore")
@@ -253,7 +255,7 @@ class Datastore:
             parent: key of the image that it is made from.
             name: what the result is called; a number is added where there is one of that name.
         """
-        with self._database.write() as connection:
+        with self._database.write(alone=True) as connection:
             if connection.scalar(select(tables.image.c.id).where(tables.image.c.job_id == job.id)) is not None:
                 return
             mark, free = self._free_name(connection, name)
@@ -312,6 +314,12 @@ class Datastore:
         values: dict[str, Any] = {"id": key, "mark": mark, "sealed": self._seal.close({"name": name, "info": info})}
         values |= {"created": self._database.now(connection), "bundle": ""} | more
         connection.execute(insert(tables.image).values(**values))
+
+    def _make_way(self, connection: Connection, key: str, name: str) -> None:
+        """Gives the place of a result another name, as a client uses its."""
+        mark, free = self._free_name(connection, name)
+        sealed = self._seal.close({"name": free, "info": {}})
+        connection.execute(update(tables.image).where(tables.image.c.id == key).values(mark=mark, sealed=sealed))
 
     def _free_name(self, connection: Connection, name: str) -> tuple[str, str]:
         for free in _numbered(name):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -187,6 +188,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
     scheme = "https" if settings.tls_certificate else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     app = create_app(settings, workers=workers)
+    tempfile.tempdir = str(settings.data_dir.resolve() / "tmp")  # where uploads are spooled
     tls = tls_options(settings)
     config = uvicorn.Config(
         app,

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from clarivox.errors import NotFoundError, OptionError, ServiceError
 from clarivox.server.datastore import Datastore
@@ -11,7 +10,8 @@ from clarivox.server.job import FileRef, NewJob, Outcome, State
 from clarivox.server.ledger import Ledger
 from clarivox.server.seal import KEY_FILE, Seal
 from clarivox.server.sessions import LONGEST_S, Sessions
-from clarivox.server.settings import Settings
+from clarivox.server.tables import image, label
+from tests.ledgers import START, Clock
 
 SENTINEL = "DOE^JOHN 1932"
 FILE = FileRef("input", "a" * 64, 10, "application/gzip", "image.nii.gz")
@@ -19,30 +19,9 @@ OTHER = FileRef("input", "b" * 64, 11, "application/octet-stream", "image.nrrd")
 RESULT = FileRef("result", "c" * 64, 12, "application/gzip", "result.nii.gz")
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    settings = Settings(data_dir=tmp_path)
-    found = Ledger(settings.ledger_url, settings=settings, clock=clock)
-    found.open()
-    yield found
-    found.close()
-
-
 @pytest.fixture
 def store(ledger: Ledger, tmp_path: Path) -> Datastore:
+    """On both databases: conftest.py makes the ledger."""
     return Datastore(ledger.database, Seal(tmp_path))
 
 
@@ -93,8 +72,10 @@ def test_a_name_touches_no_file(store: Datastore, tmp_path: Path, name: str) -> 
 def test_a_name_does_not_stand_in_the_database(store: Datastore, ledger: Ledger, tmp_path: Path) -> None:
     store.put(SENTINEL, FILE, {"PatientName": SENTINEL})
     store.put_label(SENTINEL, "final", FILE, {"annotator": SENTINEL})
-    ledger.close()
-    assert SENTINEL.encode() not in (tmp_path / "ledger.sqlite").read_bytes()
+    with ledger.database.read() as connection:
+        rows = [*connection.execute(select(image)), *connection.execute(select(label))]
+    assert len(rows) == 2
+    assert SENTINEL not in str(rows)
 
 
 def test_another_key_says_so_and_does_not_guess(store: Datastore, ledger: Ledger, tmp_path: Path) -> None:
@@ -167,6 +148,13 @@ def test_the_place_of_a_job_that_failed_is_given_up(store: Datastore, ledger: Le
     store.put("case__identity", FILE)
 
 
+def test_a_client_may_use_the_name_that_waits_for_a_result(store: Datastore, ledger: Ledger) -> None:
+    store.expect(ledger.get(succeeded(ledger)), None, "case__identity")
+    store.put("case__identity", OTHER)
+    store.settle()
+    assert (store.find("case__identity").file, store.find("case__identity__2").file) == (OTHER, RESULT)
+
+
 def test_what_is_told_of_an_image_is_added(store: Datastore) -> None:
     store.put("case", FILE, {"a": 1})
     assert store.tell("case", {"strategy": {"random": {"ts": 5}}}).info == {"a": 1, "strategy": {"random": {"ts": 5}}}
@@ -179,7 +167,7 @@ def test_a_session_ends_when_nobody_asks_for_it(ledger: Ledger, clock: Clock) ->
     clock.now += 50
     sessions.get(short.id, "me", touch=True)
     clock.now += 50
-    assert sessions.get(short.id, "me").accessed == 1050
+    assert sessions.get(short.id, "me").accessed == START + 50
     clock.now += 61
     with pytest.raises(NotFoundError, match="no such session"):
         sessions.get(short.id, "me")
@@ -207,7 +195,7 @@ def test_a_session_tells_clients_no_path(ledger: Ledger) -> None:
         "path": "",
         "image": "image.nii.gz",
         "meta": {},
-        "create_ts": 1000,
-        "last_access_ts": 1000,
+        "create_ts": int(START),
+        "last_access_ts": int(START),
         "expiry": LONGEST_S,
     }
