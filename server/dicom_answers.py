@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from clarivox.errors import NotFoundError
+from clarivox.errors import NotFoundError, ServiceError
 from clarivox.server.dicom_objects import Instance, Piece, plain
 from clarivox.server.media_types import DICOM, PLAIN, content_type
 
@@ -78,7 +78,7 @@ def sent(pieces: Iterable[Piece]) -> Iterator[bytes]:
     """The bytes of pieces.
 
     Raises:
-        OSError: a file is gone or shorter than it was; the connection ends before the promised length.
+        ServiceError: a file is shorter than it was, code lost_file; the connection ends before the promised length.
     """
     for piece in pieces:
         if piece.path is None:
@@ -90,7 +90,7 @@ def sent(pieces: Iterable[Piece]) -> Iterator[bytes]:
             while at < end:
                 data = os.pread(descriptor, min(CHUNK, end - at), at)
                 if not data:
-                    raise OSError("a stored file is shorter than it was")
+                    raise ServiceError("a stored file is shorter than it was; restore a backup", code="lost_file")
                 at += len(data)
                 yield data
         finally:
