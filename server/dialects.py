@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, exc, make_url, text
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, Table, create_engine, event, exc, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from clarivox.errors import BusyError, CapacityError, ClarivoxError, OptionError, ServiceError
@@ -18,6 +18,10 @@ from clarivox.server.clock import Steady, wall
 WAL_FROM = (3, 51, 3)
 """Before it, two connections that write and checkpoint at one instant could damage the file (sqlite.org/wal.html)."""
 BUSY_MS = 30_000
+IDLE_MS = 15_000
+"""PostgreSQL takes its locks from a process that stops for so long in the middle of a transaction."""
+IDLE_STATE = "25P03"
+CONNECT_S = 5
 ADMISSION, EVENTS = 0x636C61726901, 0x636C61726902
 """Advisory locks of PostgreSQL: one submits or deletes files; one writes, or reads all, events."""
 
@@ -154,7 +158,11 @@ def _engine(url: str) -> Engine:
     if kind == "postgresql":
         if address.drivername == "postgresql":
             address = address.set(drivername="postgresql+psycopg")
-        return create_engine(address, hide_parameters=True, pool_pre_ping=True, pool_size=8, max_overflow=32)
+        patience = _patience(address)
+        pooled = {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 32}
+        engine = create_engine(address, hide_parameters=True, connect_args=patience, **pooled)
+        event.listen(engine, "handle_error", _thrown_out)
+        return engine
     if kind != "sqlite":
         raise OptionError(f"the ledger is kept in sqlite or postgresql; found {kind}", code="unknown_database")
     pool: dict[str, Any] = {} if address.database in (None, "", ":memory:") else {"pool_size": 8, "max_overflow": 32}
@@ -162,6 +170,19 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _patience(address: URL) -> dict[str, Any]:
+    """How long to wait for PostgreSQL, unless its address says so itself."""
+    idle = f"-c idle_in_transaction_session_timeout={IDLE_MS} -c lock_timeout={BUSY_MS}"
+    ours = {"connect_timeout": CONNECT_S, "tcp_user_timeout": BUSY_MS, "options": idle}
+    return {name: value for name, value in ours.items() if name not in address.query}
+
+
+def _thrown_out(context: ExceptionContext) -> None:
+    # SQLAlchemy does not know this end of a connection, and would keep it.
+    if getattr(context.original_exception, "sqlstate", None) == IDLE_STATE:
+        context.is_disconnect = True
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -195,6 +216,7 @@ def _plain(error: Exception) -> ClarivoxError | None:
         return CapacityError("the disk of the ledger is full; free disk space", code="disk_full")
     if "malformed" in said or "not a database" in said:
         return ServiceError("the ledger is damaged; stop the server and restore a backup", code="ledger_damaged")
-    if isinstance(error, exc.OperationalError | exc.TimeoutError):
+    lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    if lost or isinstance(error, exc.OperationalError | exc.TimeoutError):
         return BusyError("the ledger's database does not answer; ask again", code="database_away")
     return None

@@ -180,6 +180,18 @@ def test_a_database_that_goes_away_is_told_and_comes_back(tmp_path):
         ledger.close()
 
 
+def test_a_process_that_stops_in_a_transaction_keeps_nobody_waiting_for_ever(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(dialects, "IDLE_MS", 200)
+    address = cluster.database()
+    ledger, stopped = opened(address, tmp_path), Database(address)
+    with pytest.raises(BusyError) as caught, stopped.write(alone=True) as connection:
+        assert ledger.submit(new())[1]  # waits until the other lost its lock
+        connection.execute(text("SELECT 1"))
+    assert caught.value.code == "database_away"
+    stopped.close()
+    ledger.close()
+
+
 def test_other_databases_are_refused():
     with pytest.raises(OptionError) as caught:
         Database("mysql://root@localhost/x")
