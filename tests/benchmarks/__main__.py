@@ -37,7 +37,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "us_despeckle": ["--pictures", "3"],
     "us_real": ["--pictures", "2"],
     "us_speed": ["--untimed"],
-    "server_ledger": ["--steps", "300", "--jobs", "100"],
+    "server_ledger": ["--steps", "300", "--jobs", "100", "--untimed"],
     "server_start": ["--repeats", "1", "--untimed"],
     "server_latency": ["--requests", "60", "--untimed"],
     "server_cases": ["--cases", "100"],

@@ -115,6 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = options(__doc__)
     parser.add_argument("--steps", type=int, default=10_000, help="steps of the state machine on each database")
     parser.add_argument("--jobs", type=int, default=300, help="jobs to time on each database")
+    parser.add_argument("--untimed", action="store_true", help="print times, do not gate them")
     given = parser.parse_args(arguments)
     rows, gates, more = [], [], {}
     with tempfile.TemporaryDirectory() as name, addresses(Path(name)) as found:
@@ -124,12 +125,12 @@ def main(arguments: list[str] | None = None) -> int:
             more[kind] = {"broken": said["broken"], "milliseconds": took}
             row = {"database": kind, "steps": said["steps"], "minutes": said["minutes"]}
             rows.append(row | {f"{call} p50 ms": one["p50"] for call, one in took.items()})
-            gates.append(
-                gate(f"{kind}: steps without a broken invariant", said["steps"], at_least=given.steps, unit="")
-            )
-            gates.append(Gate(f"{kind}: ledger and model are the same", not said["broken"]))
-            gates.append(gate(f"{kind}: submit p99", took["submit"]["p99"], at_most=100, unit="ms"))
-            gates.append(gate(f"{kind}: submit to start p95", took["start"]["p95"], at_most=150, unit="ms"))
+            steps, told = said["steps"], said["broken"] or "no invariant broken"
+            walk = f"{kind}: {steps} steps of the state machine, at least {given.steps}; {told}"
+            gates.append(Gate(walk, steps >= given.steps and not said["broken"]))
+            if not given.untimed:
+                gates.append(gate(f"{kind}: submit p99", took["submit"]["p99"], at_most=100, unit="ms"))
+                gates.append(gate(f"{kind}: submit to start p95", took["start"]["p95"], at_most=150, unit="ms"))
     return report("server_ledger", rows, gates, given.json, more=more)
 
 
