@@ -77,6 +77,9 @@ def complete(path: str, verb: str, operation: dict[str, Any]) -> None:
     found = operation.setdefault("responses", {})
     if "problem" not in str(found.get("422")):
         found.pop("422", None)
+    for said in found.values():
+        if "text/event-stream" in said.get("content", {}):
+            said["content"]["text/event-stream"] = {"schema": {"type": "string"}}  # itemSchema is of OpenAPI 3.2
     for one in operation.get("parameters", ()):
         one["schema"] = plain(one["schema"])
     general = [400, 403, 404, 422, 431, 500, 503, 507]
@@ -88,6 +91,7 @@ def complete(path: str, verb: str, operation: dict[str, Any]) -> None:
         operation.pop("security", None)
     else:
         general += [401]
+        operation.setdefault("security", [{"HTTPBearer": []}])
     for status, said in responses(*general).items():
         found.setdefault(str(status), said)
     operation["responses"] = dict(sorted(found.items()))

@@ -30,6 +30,14 @@ PREFER = Annotated[
 Wait = Annotated[float, Query(ge=0, le=WAIT_S, allow_inf_nan=False, description="Seconds to wait for a change.")]
 
 
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+IMAGE = dict.fromkeys(
+    ("application/octet-stream", "application/zip", "application/gzip", "image/png", "image/tiff"), BINARY
+)
+"""What a result can be."""
+PAGE = {"text/html": {"schema": {"type": "string"}}}
+
+
 def inlined(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema without references; the schemas of a request are small and do not nest in themselves."""
     parts = schema.pop("$defs", {})
@@ -77,13 +85,14 @@ def request() -> dict[str, Any]:
     content: dict[str, Any] = {
         "multipart/form-data": {"schema": form},
         "application/json": {"schema": inlined(JobRequest.model_json_schema())},
-        **{media: {"schema": file} for media in RAW},
+        "application/octet-stream": {"schema": file},
     }
+    description = f"A form, JSON that names files, or one file; its type may also be {', '.join(RAW[1:])}."
     query = [
         {"name": name, "in": "query", "required": False, "schema": schema, "description": "With a raw body."}
         for name, schema in fields().items()
     ]
-    return {"requestBody": {"required": True, "content": content}, "parameters": query}
+    return {"requestBody": {"required": True, "description": description, "content": content}, "parameters": query}
 
 
 REQUEST = request()

@@ -17,19 +17,19 @@ from clarivox.server.downloads import download, files_of
 from clarivox.server.intake import submitted
 from clarivox.server.job import Job, Role, State
 from clarivox.server.problems import responses
-from clarivox.server.wire import REQUEST
+from clarivox.server.wire import IMAGE, REQUEST
 
 router = APIRouter(prefix="/v1/enhance", tags=["enhance"])
 
 TURN_S = 1.0
 """How often it is asked whether the client still waits."""
-IMAGE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The result.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The result.", "content": IMAGE},
     **responses(409, 410, 415, 429),
 }
 
 
-@router.post("", operation_id="enhance", response_class=Response, responses=IMAGE, openapi_extra=REQUEST)
+@router.post("", operation_id="enhance", response_class=Response, responses=ANSWERS, openapi_extra=REQUEST)
 async def enhance(request: Request, parts: Parts, caller: Inferer) -> Response:
     """Enhance an image and answer with the result: curl -F file=@ct.nii.gz -F bundle=ct_unet_denoise …/v1/enhance.
 

@@ -15,22 +15,28 @@ from clarivox.server.downloads import download, files_of
 from clarivox.server.job import Role
 from clarivox.server.problems import responses
 from clarivox.server.schemas import Form
+from clarivox.server.wire import BINARY, IMAGE, PAGE
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
-FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
-    206: {"description": "A range of it.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
-    304: {"description": "It is the one of that ETag."},
-    **responses(409, 410, 416),
-}
+
+def answers(content: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """What a route that sends a file documents."""
+    return {
+        200: {"description": "The file.", "content": content},
+        206: {"description": "A range of it, or several.", "content": {**content, "multipart/byteranges": BINARY}},
+        304: {"description": "It is the one of that ETag."},
+        **responses(409, 410, 416),
+    }
+
+
 PAGE_POLICY = "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
 PAGE_POLICY += "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page is ours, but says words of the image's header: in a browser it stands apart from everything else."""
 
 
-@router.get("/{job_id}/result", operation_id="get_result", response_class=Response, responses=FILE)
-@router.head("/{job_id}/result", operation_id="head_result", response_class=Response, responses=FILE)
+@router.get("/{job_id}/result", operation_id="get_result", response_class=Response, responses=answers(IMAGE))
+@router.head("/{job_id}/result", operation_id="head_result", response_class=Response, responses=answers(IMAGE))
 def result(
     request: Request,
     found: Owned,
@@ -45,8 +51,8 @@ def result(
     return download(request, parts.blobs, file)
 
 
-@router.get("/{job_id}/evidence", operation_id="get_evidence", response_class=Response, responses=FILE)
-@router.head("/{job_id}/evidence", operation_id="head_evidence", response_class=Response, responses=FILE)
+@router.get("/{job_id}/evidence", operation_id="get_evidence", response_class=Response, responses=answers(PAGE))
+@router.head("/{job_id}/evidence", operation_id="head_evidence", response_class=Response, responses=answers(PAGE))
 def evidence(
     request: Request,
     found: Owned,
