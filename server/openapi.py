@@ -78,8 +78,9 @@ def complete(path: str, verb: str, operation: dict[str, Any]) -> None:
     if "problem" not in str(found.get("422")):
         found.pop("422", None)
     for said in found.values():
-        if "text/event-stream" in said.get("content", {}):
-            said["content"]["text/event-stream"] = {"schema": {"type": "string"}}  # itemSchema is of OpenAPI 3.2
+        for content in said.get("content", {}).values():
+            if "itemSchema" in content:  # of OpenAPI 3.2, and this is 3.1
+                content["schema"] = content.pop("itemSchema")
     for one in operation.get("parameters", ()):
         one["schema"] = plain(one["schema"])
     general = [400, 403, 404, 422, 431, 500, 503, 507]
