@@ -13,7 +13,7 @@ import typer
 
 from clarivox.cli.enhance import Engine, Form, parsed
 from clarivox.cli.screen import say, watched
-from clarivox.errors import ClarivoxError, ConflictError, OptionError, OutputError
+from clarivox.errors import CancelledError, ClarivoxError, ConflictError, OptionError, OutputError
 from clarivox.progress import Progress, Step
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def submit(
 def _sent(client: Client, source: Any, bundle: Any, like: Any, params: dict[str, Any], progress: Progress) -> Job:
     def sent(done: int, total: int) -> None:
         if progress(Step("send", done / max(1, total))) is False:
-            raise KeyboardInterrupt
+            raise CancelledError("stopped; the same command goes on with what was sent")
 
     given = {name: value for name, value in params.items() if value is not None}
     return client.submit(source, bundle, like=like, sent=sent, **given)
@@ -158,16 +158,20 @@ def _turns(client: Client, job: Job) -> Iterator[Job]:
 
 def _fetched(client: Client, job: Job, output: Path, form: str | None, overwrite: bool, progress: Progress) -> Path:
     """The result under the name that was wished for; a zip becomes a folder unless a zip was wished for."""
-    packed = (job.file() or {}).get("media") == "application/zip" and form is None
-    unpack = packed and output.suffix.lower() != ".zip"
-    target = output.with_name(output.name + ".zip") if unpack else output
-    client.download(
-        job, target, form=form, overwrite=overwrite or unpack,
-        got=lambda done, total: progress(Step("fetch", done / max(1, total))),
-    )  # fmt: skip
-    if unpack:
-        with zipfile.ZipFile(target) as archive:
+    part = output.with_name(f".{output.name}.{job.id}.{form or 'result'}")
+
+    def got(done: int, total: int) -> None:
+        if progress(Step("fetch", done / max(1, total))) is False:
+            raise CancelledError(f"stopped; go on with: clarivox submit --job {job.id} -o {output}")
+
+    client.download(job, part, form=form, overwrite=True, got=got)
+    if output.suffix.lower() != ".zip" and zipfile.is_zipfile(part):
+        with zipfile.ZipFile(part) as archive:
             # extractall leaves no way out of the folder, whatever an entry is called.
             archive.extractall(output)
-        target.unlink()
+        part.unlink()
+    elif output.exists() and not overwrite:
+        raise OutputError(f"{output} exists already; choose another name, or --overwrite", code="output_exists")
+    else:
+        part.replace(output)
     return output

@@ -33,8 +33,8 @@ def test_every_block_of_the_page_works_in_its_order(tmp_path: Path) -> None:
     server = Served(tmp_path).ready()
     try:
         said = [typed(block, server, tmp_path) for block in BLOCKS]
-        assert '"stage": "enhance"' in said[1] and "event: succeeded" in said[1]
-        assert '"state":"cancelled"' in said[2]
+        assert "event: succeeded" in said[1]
+        assert "event: cancelled" in said[2]
         (code,) = CODE
         code = code.replace("http://127.0.0.1:8000", server.url)
         done = subprocess.run(

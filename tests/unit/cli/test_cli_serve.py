@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -113,3 +114,10 @@ def test_an_address_that_cannot_be_had_is_said_in_words(number, words):
 def test_it_refuses_to_be_open_to_everybody(tmp_path):
     ran = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0", "--data", str(tmp_path), "--set", "auth=off"])
     assert ran.exit_code == 2 and "[open_address]" in ran.stderr and json.dumps(str(tmp_path)) not in ran.stdout
+
+
+def test_without_its_packages_the_server_says_how_to_get_them(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "fastapi" else found(name))
+    with pytest.raises(OptionError, match=r"\(fastapi\); pip install 'clarivox\[server\]'"):
+        settings_of(None, ())
