@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import re
+import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,8 @@ QUIET_S = 45.0
 """A stream of events that is silent for longer is dead: the server sends a sign of life each 15 seconds."""
 TURN_S = 20.0
 """How long the server holds a question for a change, where events do not come through."""
+PAUSE_S = 0.5
+"""How long to wait where it does not hold it."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,13 @@ class Client:
         self.url = self._wire.url
 
     def info(self) -> dict[str, Any]:
-        """Whether it is ready, and what its workers say."""
-        return dict(self._wire.json("GET", "/readyz"))
+        """Whether it can work, how many workers do, and how many jobs wait.
+
+        Raises:
+            BusyError: it answers, but cannot work now.
+        """
+        with self._wire.open("GET", "/readyz") as response:
+            return dict(json.load(response))
 
     def bundles(self, name: str | None = None) -> Any:
         """The bundles it offers, each with its options as a JSON schema; or one of them by name."""
@@ -182,8 +190,12 @@ class Client:
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(total - offset)}
             if offset:
                 headers["Content-Range"] = f"bytes {offset}-{total - 1}/{total}"
-            with self._wire.open("PUT", path, counted(chunks(files, packed), offset, total, sent), headers):
-                pass
+            try:
+                with self._wire.open("PUT", path, counted(chunks(files, packed), offset, total, sent), headers):
+                    pass
+            except errors.ConflictError as error:
+                # What broke off before was still being written while we asked how much was there.
+                raise unreachable(str(error)) from error
 
         self._wire.patiently(put)
         return digest.hexdigest()
@@ -230,9 +242,12 @@ class Client:
                             yield (now := fresh)
                         if now.ended:
                             return
+            began = time.monotonic()
             fresh = self.job(now, wait_s=0.0 if streams else TURN_S)
             if fresh != now:
                 yield (now := fresh)
+            elif time.monotonic() - began < PAUSE_S:
+                time.sleep(PAUSE_S)
 
     def _events(self, job: Job, seen: list[str]) -> Iterator[dict[str, Any]]:
         """The content of each event of a stream, from the one after the last seen on.
