@@ -41,9 +41,11 @@ class Steady:
         self._boot = boot()
         self._offset: float | None = None
 
-    def now(self) -> float:
-        """The time, of which all processes of this machine read the same; the wall's before `settle`."""
+    def now(self, connection: Connection) -> float:
+        """The time, of which all processes of this machine read the same; the wall's before one has settled it."""
         since = uptime()
+        if self._offset is None:
+            self.known(connection)
         return wall() if self._offset is None or since is None else since + self._offset
 
     def known(self, connection: Connection) -> bool:

@@ -114,7 +114,7 @@ class Database:
 
     def lease_now(self, connection: Connection) -> float:
         """The time for leases: on SQLite it goes on evenly though the machine's clock be set."""
-        return self.now(connection) if self._steady is None else self._steady.now()
+        return self.now(connection) if self._steady is None else self._steady.now(connection)
 
     def events_begin(self, connection: Connection) -> None:
         """Before the first event of a transaction: who reads all events waits for its end, so as to miss none."""

@@ -216,12 +216,15 @@ def test_leases_go_on_evenly_though_the_clock_is_set(tmp_path, monkeypatch, jump
     living, dead = ledger.claim("living", lease_s=60), ledger.claim("dead", lease_s=0.01)
     real = clocks.wall
     monkeypatch.setattr(clocks, "wall", lambda: real() + jump)
-    other = opened(address, tmp_path)  # a process that starts after the clock was set
+    # A process that starts after the clock was set, and leaves it to others to open the ledger.
+    other = Ledger(address, settings=settings(tmp_path))
     time.sleep(0.02)
     assert other.reap() == 1
     assert other.get(living.id).state is State.RUNNING
     assert other.get(dead.id).state is State.QUEUED
     assert other.beat(living.id, 1).alive
+    assert ledger.reap() == 0
+    assert other.get(living.id).lease_until == pytest.approx(real() + 60, abs=30)
     for one in (ledger, other):
         one.close()
 
