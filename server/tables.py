@@ -108,6 +108,7 @@ job = Table(
     Index("job_idempotency", "owner", "idem_key", unique=True),
     Index("job_owner", "owner", "id"),
     Index("job_state", "state"),
+    Index("job_kind", "kind", "id"),
     Index("job_parent", "parent_id"),
     Index("job_expires", "expires_at"),
 )

@@ -20,5 +20,6 @@ depends_on = None
 def upgrade() -> None:
     """Make what is not there; who worked on a job when the server was stopped to be upgraded does so no more."""
     op.add_column("job", sa.Column("lease_s", sa.Double))
+    op.create_index("job_kind", "job", ["kind", "id"])
     op.execute("UPDATE job SET lease_until = 0 WHERE state = 'running'")
     metadata.create_all(op.get_bind())
