@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select
 
 from clarivox.bundle import BundleInfo
-from clarivox.errors import ConflictError, OptionError
+from clarivox.errors import BusyError, ConflictError, OptionError
 from clarivox.server import tables
 from clarivox.server.auth import Caller
 from clarivox.server.datastore import FINAL, Image
@@ -130,10 +130,21 @@ def submitted(labels: Labels, new: NewJob, parent: str | None, name: str) -> Job
     Raises:
         BusyError: the queue is full, or the owner's share of it.
     """
-    job, _ = labels.parts.ledger.submit(new, has=labels.parts.blobs.has)
+    job = queued(labels, new)
     if name:
         labels.datastore.expect(job, parent, f"{name}__{new.bundle}")
     return job
+
+
+def queued(labels: Labels, new: NewJob) -> Job:
+    """A job in the queue, unless the server is about to stop.
+
+    Raises:
+        BusyError: it is (code draining), or the queue is full.
+    """
+    if labels.parts.draining.is_set():
+        raise BusyError("the server is stopping; ask again when it is back", code="draining")
+    return labels.parts.ledger.submit(new, has=labels.parts.blobs.has)[0]
 
 
 # Batches
@@ -191,7 +202,7 @@ def _watched(labels: Labels, caller: Caller, kind: Kind, info: BundleInfo | None
         max_attempts=OFTEN,
         tags={"via": "monailabel"},
     )
-    return labels.parts.ledger.submit(new)[0]
+    return queued(labels, new)
 
 
 # Training
@@ -226,7 +237,7 @@ def started_training(labels: Labels, caller: Caller, info: BundleInfo, asked: Ma
         max_attempts=labels.parts.settings.max_attempts,
         tags={"via": "monailabel"},
     )
-    return labels.parts.ledger.submit(new, has=labels.parts.blobs.has)[0]
+    return queued(labels, new)
 
 
 def _number(asked: Mapping[str, Any], name: str, default: float) -> float:

@@ -34,25 +34,32 @@ class FakeWorker:
     """Ends every job well and at once: its result is its input."""
 
     settings: Settings
-    hold: threading.Event = field(default_factory=threading.Event)
-    """Set while it may work."""
     error: dict[str, Any] | None = None
     """What it lets jobs fail with."""
     done: list[Job] = field(default_factory=list)
+    _may_work: bool = True
+    _at_work: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop."""
         ledger = Ledger(self.settings.ledger_url, settings=self.settings)
         while not stop.wait(0.005):
-            if not self.hold.is_set():
-                continue
-            job = ledger.claim("fake", kinds=(Kind.ENHANCE, Kind.TRAIN))
-            if job is None:
-                continue
-            self.done.append(job)
-            ledger.beat(job.id, job.attempt, stage="enhance", done=0.5)
-            ledger.finish(job.id, job.attempt, self.outcome(job))
+            with self._at_work:
+                job = ledger.claim("fake", kinds=(Kind.ENHANCE, Kind.TRAIN)) if self._may_work else None
+                if job is not None:
+                    self.done.append(job)
+                    ledger.beat(job.id, job.attempt, stage="enhance", done=0.5)
+                    ledger.finish(job.id, job.attempt, self.outcome(job))
         ledger.close()
+
+    def pause(self) -> None:
+        """Let it take no more jobs."""
+        with self._at_work:
+            self._may_work = False
+
+    def go_on(self) -> None:
+        """Let it work again."""
+        self._may_work = True
 
     def outcome(self, job: Job) -> Outcome:
         """What a job comes to."""
@@ -84,7 +91,6 @@ def label_server(folder: Path, **settings: Any) -> Iterator[LabelServer]:
     port = int(sock.getsockname()[1])
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
     stop, worker = threading.Event(), FakeWorker(chosen)
-    worker.hold.set()
     threads = [
         threading.Thread(target=server.run, kwargs={"sockets": [sock]}),
         threading.Thread(target=worker.run, args=(stop,)),

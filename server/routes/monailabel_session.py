@@ -16,7 +16,12 @@ from clarivox.server.label_parts import FILE, With, received
 from clarivox.server.problems import responses
 from clarivox.server.sessions import LONGEST_S
 
-router = APIRouter(prefix="/session", tags=["MONAI Label"], responses=responses(401, 403, 404, 413, 415, 422, 503, 507))
+router = APIRouter(
+    prefix="/session",
+    tags=["MONAI Label"],
+    responses=responses(401, 403, 404, 413, 415, 422, 503, 507),
+    form_limits={"max_files": 20_000},  # a series has a file for each slice
+)
 
 
 @router.put("/", operation_id="monailabel_session_begin")

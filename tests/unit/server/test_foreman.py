@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Store:
 class Parts:
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self.ledger, self.settings = ledger, settings
-        self.catalogue, self.blobs = Catalogue(settings), Store()
+        self.catalogue, self.blobs, self.draining = Catalogue(settings), Store(), threading.Event()
 
 
 @pytest.fixture(autouse=True)

@@ -115,7 +115,7 @@ def test_a_label_is_saved_listed_and_downloaded(client: Any, volume: str) -> Non
 def test_a_training_starts_is_followed_and_stopped(client: Any, volume: str, server: LabelServer) -> None:
     client.upload_image(volume, "train-me")
     assert client.train_status(check_if_running=True) is False
-    server.worker.hold.clear()
+    server.worker.pause()
     try:
         task = client.train_start("ct_unet_denoise", {"minutes": 1})
         assert (task["status"], task["request"]["output"]) == ("SUBMITTED", "ct_unet_denoise_v2")
@@ -128,7 +128,7 @@ def test_a_training_starts_is_followed_and_stopped(client: Any, volume: str, ser
         assert client.train_status(check_if_running=True) is False
         assert client.train_stop() is None
     finally:
-        server.worker.hold.set()
+        server.worker.go_on()
     client.infer("ct_unet_denoise", "train-me", {})
     assert list(client.train_start(None, {})) == ["ct_unet_denoise"]
     until(lambda: not client.train_status(check_if_running=True))

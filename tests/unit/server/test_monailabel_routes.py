@@ -170,7 +170,7 @@ def test_a_scoring_and_a_batch_run_to_their_end_when_waited_for(server: LabelSer
 @pytest.mark.slow
 def test_nobody_waits_for_who_waits(server: LabelServer) -> None:
     put(server, "wait")
-    server.worker.hold.clear()
+    server.worker.pause()
     waiting = [
         threading.Thread(
             target=ask, args=(server, "POST", "/infer/identity?image=wait&output=json"), kwargs=form({"params": "{}"})
@@ -188,7 +188,7 @@ def test_nobody_waits_for_who_waits(server: LabelServer) -> None:
             took.append(time.perf_counter() - began)
         assert sorted(took)[5] < 0.5
     finally:
-        server.worker.hold.set()
+        server.worker.go_on()
         for thread in waiting:
             thread.join(30)
 
@@ -231,6 +231,40 @@ def test_a_key_is_the_password_and_the_token(tmp_path: Path) -> None:
         assert ask(server, "GET", "/logs/", **mine)[0] == 403
         assert ask(server, "GET", "/proxy/dicom/qido/studies")[0] == 401
         assert ask(server, "GET", "/proxy/dicom/qido/studies", **mine)[0] == 200
+
+
+def test_a_session_takes_the_files_of_a_series(server: LabelServer) -> None:
+    body = b"".join(
+        f'--xx\r\nContent-Disposition: form-data; name="files"; filename="{n}.dcm"\r\n\r\n'.encode()
+        + bytes(128)
+        + f"DICM{n}\r\n".encode()
+        for n in range(1100)
+    )
+    multipart = "multipart/form-data; boundary=xx"
+    status, session, _ = ask(server, "PUT", "/session/?expiry=60", body + b"--xx--\r\n", content_type=multipart)
+    assert (status, session["session_info"]["expiry"]) == (200, 60)
+    assert ask(server, "GET", f"/session/{session['session_id']}?image=true")[1]["code"] == "no_such_image"
+    path = f"/infer/identity?session_id={session['session_id']}&output=json"
+    assert ask(server, "POST", path, **form({"params": "{}"}))[0] == 200
+    assert len(server.worker.done[-1].inputs) == 1100
+
+
+def test_who_waits_when_the_server_stops_is_told_so(tmp_path: Path) -> None:
+    with label_server(tmp_path) as server:
+        server.worker.pause()
+        put(server, "case")
+        answers = []
+        thread = threading.Thread(
+            target=lambda: answers.append(ask(server, "POST", "/infer/identity?image=case", **form({"params": "{}"})))
+        )
+        thread.start()
+        until(lambda: server.parts.ledger.jobs()[0])
+        server.parts.draining.set()
+        refused = ask(server, "POST", "/infer/identity?image=case", **form({"params": "{}"}))
+        server.parts.stopping.set()
+        thread.join(10)
+        assert [one[:2][1]["code"] for one in (refused, *answers)] == ["draining", "draining"]
+        assert (refused[0], answers[0][0]) == (503, 503)
 
 
 def test_a_browser_and_the_reviewer_plugin_find_a_page(server: LabelServer) -> None:

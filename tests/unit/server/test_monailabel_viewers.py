@@ -302,13 +302,13 @@ def test_ohif_connects_and_runs(server: LabelServer, volume: bytes, output: str,
 
 
 def test_ohif_asks_for_an_update_of_the_model_by_the_old_path(server: LabelServer) -> None:
-    server.worker.hold.clear()
+    server.worker.pause()
     try:
         refused = ask(server, ohif("POST", "/train/", "application/json"), b"{}")
         assert (refused.status, refused.json["code"]) == (409, "nothing_to_train")
         assert ask(server, ohif("DELETE", "/train/")).body == b"null"
     finally:
-        server.worker.hold.set()
+        server.worker.go_on()
 
 
 def test_ohif_says_failed_where_there_is_no_such_series(server: LabelServer) -> None:
