@@ -17,6 +17,8 @@ await build({
   chunkNames: "[name]-[hash]",
   alias: Object.fromEntries(["blosc", "lz4", "zstd"].map((codec) => [`numcodecs/${codec}`, "./src/none.js"])),
 });
+// OHIF imports one file at run time and registers what it exports.
+await build({ entryPoints: { ohif: "../ohif/extension.js" }, outdir: "dist/assets", bundle: true, format: "esm", target: "es2022", minify: true });
 await build({ entryPoints: ["src/page.css"], outdir: "dist/assets", bundle: true, minify: true });
 await copyFile("src/icon.svg", "dist/assets/icon.svg");
 const about = ["@niivue/niivue", "fflate"].map(async (name) => {

@@ -15,10 +15,13 @@ const ended = new Set(["succeeded", "failed", "cancelled", "expired", "purged"])
 export const hasEnded = (job) => ended.has(job.state);
 export const keep = (key) => sessionStorage.setItem(SLOT, key);
 
-function headers(more = {}) {
+/** The header that says who asks; none without a key. */
+export function authorization() {
   const key = sessionStorage.getItem(SLOT);
-  return key ? { Authorization: `Bearer ${key}`, ...more } : more;
+  return key ? { Authorization: `Bearer ${key}` } : {};
 }
+
+const headers = (more = {}) => ({ ...authorization(), ...more });
 
 function refusal(status, text) {
   try {

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the panel needs of OHIF 3.13.2, all in one place: the active series, and two series side by side.
+
+export class Viewer {
+  constructor({ servicesManager, commandsManager, extensionManager }) {
+    Object.assign(this, servicesManager.services);
+    this.commands = commandsManager;
+    this.extensions = extensionManager;
+  }
+
+  /** Call back whenever another series becomes active; gives a function that ends it. */
+  watch(told) {
+    const grid = this.viewportGridService, sets = this.displaySetService;
+    const events = [
+      [grid, grid.EVENTS.ACTIVE_VIEWPORT_ID_CHANGED],
+      [grid, grid.EVENTS.GRID_STATE_CHANGED],
+      [sets, sets.EVENTS.DISPLAY_SETS_ADDED],
+    ];
+    const ends = events.filter(([, name]) => name).map(([service, name]) => service.subscribe(name, () => setTimeout(told, 0)));
+    return () => ends.forEach((one) => one.unsubscribe());
+  }
+
+  /** The series of the active viewport, or null. */
+  active() {
+    const { activeViewportId } = this.viewportGridService.getState();
+    const [uid] = this.viewportGridService.getDisplaySetsUIDsForViewport(activeViewportId) ?? [];
+    const set = uid && this.displaySetService.getDisplaySetByUID(uid);
+    if (!set) return null;
+    const count = set.numImageFrames ?? set.images?.length ?? 0;
+    return { study: set.StudyInstanceUID, series: set.SeriesInstanceUID, modality: set.Modality, words: `${count} ${count === 1 ? "image" : "images"}` };
+  }
+
+  /** Show two series of a study side by side, scrolled and windowed together. */
+  async beside(study, source, derived) {
+    await this.fetched(study, derived);
+    const uids = [source, derived].map((series) => this.displaySetService.getDisplaySetsForSeries(series)[0]?.displaySetInstanceUID);
+    if (uids.some((uid) => !uid)) throw new Error("the derived series is stored; it will be in the list when the study is opened again");
+    await this.commands.runCommand("setViewportGridLayout", { numRows: 1, numCols: 2 });
+    await new Promise((done) => setTimeout(done, 300));
+    const ids = [...this.viewportGridService.getState().viewports.keys()];
+    this.viewportGridService.setDisplaySetsForViewports(ids.slice(0, 2).map((viewportId, n) => ({ viewportId, displaySetInstanceUIDs: [uids[n]] })));
+    await new Promise((done) => setTimeout(done, 600));
+    this.link(ids.slice(0, 2));
+  }
+
+  link(ids) {
+    const groups = this.syncGroupService, engine = this.cornerstoneViewportService;
+    for (const viewportId of ids) {
+      const renderingEngineId = engine.getRenderingEngine().id;
+      for (const [type, id] of [["imageSlice", "clarivox-slice"], ["voi", "clarivox-window"], ["zoompan", "clarivox-zoom"]])
+        groups.addViewportToSyncGroup(viewportId, renderingEngineId, { type, id, source: true, target: true });
+    }
+  }
+
+  /** Let OHIF know of a series that came after the study was opened. */
+  async fetched(study, series) {
+    if (this.displaySetService.getDisplaySetsForSeries(series)?.length) return;
+    const [source] = this.extensions.getActiveDataSource();
+    // 3.13.2 keeps what it knows of a study under "source:study", but forgets it by the study alone.
+    source.deleteStudyMetadataPromise(study);
+    source.deleteStudyMetadataPromise(`${source.getConfig().name}:${study}`);
+    await source.retrieve.series.metadata({ StudyInstanceUID: study, filters: { seriesInstanceUID: [series] } });
+    for (let n = 0; n < 40 && !this.displaySetService.getDisplaySetsForSeries(series)?.length; n++)
+      await new Promise((done) => setTimeout(done, 100));
+  }
+}
