@@ -8,7 +8,7 @@ MINUTES ?= 25
 DEVICE ?= cuda
 DATA ?= $(CLARIVOX_DATA)
 
-.PHONY: weights claims help setup demo test check e2e fuzz chaos bench bench-ci bench-gpu long results wheel licences figures slicer web picture clean
+.PHONY: weights claims help setup demo test check e2e fuzz chaos bench bench-ci bench-gpu long results wheel licences figures slicer viewer web picture clean
 
 help:            ## this list
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -44,7 +44,11 @@ apps/web/dist/index.html: apps/web/package-lock.json apps/web/build.mjs $(wildca
 
 web: apps/web/dist/index.html ## the companion page, from apps/web/src by esbuild
 
-e2e: .venv/test web ## whole programs: the wheel, the demo, the bundle command, the DICOM validators
+viewer: .venv/test ## OHIF for clarivox serve --viewer, by npm; not fetched again where it is
+	@$(BIN)/python -c "from clarivox.server import settings, viewer_files as v; v.folder_of(settings.Settings())" 2>/dev/null \
+		|| $(BIN)/clarivox viewer install
+
+e2e: .venv/test web viewer ## whole programs: the wheel, the demo, the bundle command, the DICOM validators
 	$(BIN)/python -m pytest tests/e2e
 
 fuzz: .venv/test ## 2,000 damaged files, read in limited children

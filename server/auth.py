@@ -53,6 +53,23 @@ OPEN: dict[str, str] = {
 """Paths that anyone may ask for, with the reason."""
 
 
+OWN = (
+    frozenset({"v1", "dicom-web", "app", "admin", "docs", "openapi.json", "livez", "readyz", "metrics"})
+    | frozenset({"info", "infer", "datastore", "session", "activelearning", "train", "scoring", "batch"})
+    | frozenset({"model", "logs", "auth", "proxy"})
+)
+"""First parts of the paths that routes of ours have; OHIF, where it is served, answers for the others alone."""
+
+
+def is_viewer(path: str) -> bool:
+    """Whether a path is OHIF's, where it is served; its files hold no data.
+
+    >>> is_viewer("/viewer/dicomweb"), is_viewer("/v1/jobs"), is_viewer("/app-config.js")
+    (True, False, True)
+    """
+    return path.split("/")[1] not in OWN
+
+
 def is_open(path: str) -> bool:
     """Whether anyone may ask for a path.
 

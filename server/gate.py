@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 
 from clarivox.errors import AccessError, BusyError, ClarivoxError
-from clarivox.server.auth import Auth, credential_of, is_open
+from clarivox.server.auth import Auth, credential_of, is_open, is_viewer
 from clarivox.server.statuses import described
 
 Message = MutableMapping[str, Any]
@@ -49,7 +49,8 @@ class Gate:
         try:
             self._check_origin(scope, headers)
             credential = credential_of(headers.get("authorization", ""))
-            if not is_open(scope["path"]) and not self._metrics(scope):
+            free = is_open(scope["path"]) or (self.auth.settings.viewer and is_viewer(scope["path"]))
+            if not free and not self._metrics(scope):
                 known = self.auth.remembered(credential) if credential else None
                 known = known or await run_in_threadpool(self.auth.caller, credential)
                 scope.setdefault("state", {})["caller"] = known

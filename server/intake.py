@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from clarivox.errors import BusyError, FormatError, InputError
+from clarivox.errors import BusyError, FormatError, InputError, NotFoundError
 from clarivox.server import admission, telemetry
 from clarivox.server.auth import Caller
 from clarivox.server.blobs import Blobs
@@ -25,6 +25,7 @@ from clarivox.server.forms import read_form
 from clarivox.server.job import FileRef, Job, NewJob
 from clarivox.server.pump import Pump
 from clarivox.server.schemas import JobRequest, Params, Wish, check_params
+from clarivox.server.series_files import series_files
 
 RAW = (
     "application/octet-stream",
@@ -131,7 +132,7 @@ async def receive(request: Request, parts: Services, caller: Caller) -> Asked:
     if kind == "application/json":
         if query:
             raise refused("query", next(iter(query)), "a request in JSON says all in its body")
-        return await run_in_threadpool(by_reference, parts.blobs, await small_body(request))
+        return await run_in_threadpool(by_reference, parts, caller, await small_body(request))
     if kind in RAW:
         return Asked(wish, (await one_file(request, parts.blobs),))
     fields, files = await read_form(request, parts)
@@ -153,17 +154,28 @@ async def small_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def by_reference(blobs: Blobs, body: bytes) -> Asked:
+def by_reference(parts: Services, caller: Caller, body: bytes) -> Asked:
     """A request whose files are here already.
 
     Raises:
-        NotFoundError: one is not, code no_such_blob.
+        NotFoundError: one is not, code no_such_blob; or there is no such series, code no_such_object.
         RequestValidationError: the body is not as the schema says.
     """
     wanted = validated(JobRequest, body, "body")
-    if sum(one.role == "input" for one in wanted.inputs) == 0:
+    inputs = [one for one in wanted.inputs if one.role == "input"]
+    if wanted.series_uid is None and not inputs:
         raise InputError("a job needs an input; the roles are input and like", code="no_file")
-    return Asked(wanted, tuple(referred(blobs, one.sha256, one.role) for one in wanted.inputs))
+    if wanted.series_uid is not None and inputs:
+        raise InputError("a job has either inputs of the role input, or a series_uid", code="two_inputs")
+    files = tuple(referred(parts.blobs, one.sha256, one.role) for one in wanted.inputs)
+    if wanted.series_uid is None:
+        return Asked(wanted, files)
+    found, uid = series_files(parts, caller, wanted.series_uid)
+    if not found:
+        raise NotFoundError("there is no such series here; GET /dicom-web/series lists them", code="no_such_object")
+    if uid is not None:
+        wanted = wanted.model_copy(update={"params": wanted.params.model_copy(update={"series": uid})})
+    return Asked(wanted, (*found, *files))
 
 
 async def one_file(request: Request, blobs: Blobs) -> FileRef:

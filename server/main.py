@@ -32,6 +32,7 @@ from clarivox.server.ledger import Ledger
 from clarivox.server.patience import Patience
 from clarivox.server.protection import protect
 from clarivox.server.settings import Settings
+from clarivox.server.viewer_files import folder_of
 
 
 def routers(settings: Settings) -> Iterator[APIRouter]:
@@ -60,6 +61,11 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
         ]
     for module in modules:
         yield import_module(module).router
+    if settings.viewer:
+        folder_of(settings)  # refuses to start without one
+        yield import_module("clarivox.server.routes.viewer").router  # the last: it takes what no other route does
+    else:
+        yield import_module("clarivox.server.routes.pages").front
 
 
 def start(parts: Services) -> None:

@@ -57,9 +57,10 @@ class Wish(Closed):
 
 
 class JobRequest(Wish):
-    """A job by reference: its files were sent before, by PUT /v1/blobs/{sha256}."""
+    """A job by reference: its files were sent before, by PUT /v1/blobs/{sha256}, or are a series of an earlier job."""
 
-    inputs: list[InputFile] = Field(min_length=1, max_length=64)
+    inputs: list[InputFile] = Field([], max_length=64)
+    series_uid: Text | None = Field(None, description="A series that /dicom-web lists, in place of inputs.")
 
 
 class Error(BaseModel):
@@ -130,6 +131,14 @@ class Jobs(BaseModel):
 
     jobs: list[Job]
     next: str | None = Field(description="The query `after` of the next page; null on the last one.")
+
+
+class SeriesPair(BaseModel):
+    """The DICOM series that a job was given, and the one that it made of it."""
+
+    study: str
+    source: str
+    derived: str
 
 
 class Bundle(BaseModel):

@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="How much is logged.")
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal, else JSON.")
     otlp_endpoint: str = Field("", description="Where OpenTelemetry traces go; empty for nowhere.")
+    viewer: bool = Field(False, description="Serve OHIF at /, as clarivox viewer install put it; the page is at /app/.")
+    viewer_dir: Path | None = Field(None, description="Folder of an installed OHIF; by default the user's own.")
     monai_label: bool = Field(True, description="Serve the routes of MONAI Label.")
     dicom_web: bool = Field(True, description="Serve QIDO-RS and WADO-RS over the server's own files.")
 

@@ -24,6 +24,7 @@ from clarivox.cli.serve import serve
 from clarivox.cli.submit import submit
 from clarivox.cli.train import preprocess, train
 from clarivox.cli.unblind import unblind
+from clarivox.cli.viewer import viewer
 from clarivox.cli.worker import worker
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
@@ -45,6 +46,7 @@ app.command(rich_help_panel="Server")(worker)
 app.command(rich_help_panel="Server")(backup)
 app.command(rich_help_panel="Server")(restore)
 app.add_typer(keys, rich_help_panel="Server")
+app.add_typer(viewer, name="viewer", rich_help_panel="Server")
 
 
 def _version(wanted: bool) -> None:

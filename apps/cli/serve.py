@@ -29,6 +29,9 @@ def serve(
     allow_open: Annotated[
         bool | None, typer.Option("--allow-open", help="Start without keys on a public address; for closed networks.")
     ] = None,
+    viewer: Annotated[
+        bool | None, typer.Option("--viewer", help="Show studies in OHIF at /; clarivox viewer install fetches it.")
+    ] = None,
     config: Config = None,
     given: Given = None,
     settings: Annotated[
@@ -47,7 +50,9 @@ def serve(
     A setting comes from a flag, else from the environment as CLARIVOX_NAME,
     else from the file of --config, else it is the default.
     """
-    wanted = settings_of(config, given, host=host, port=port, data_dir=data, bundle_dirs=bundles, allow_open=allow_open)
+    wanted = settings_of(
+        config, given, host=host, port=port, data_dir=data, bundle_dirs=bundles, allow_open=allow_open, viewer=viewer
+    )
     if settings:
         typer.echo(as_yaml(wanted), nl=False)
         return
@@ -80,6 +85,7 @@ def greet(settings: Settings, url: str, warnings: list[str]) -> None:
     say(f"Send a study:   clarivox submit STUDY -b BUNDLE -o OUT --server {url}")
     head = ' -H "Authorization: Bearer $CLARIVOX_KEY"' if settings.needs_key else ""
     say(f"or by curl:     curl{head} -F file=@scan.nii.gz -F bundle=mr_unet_denoise {url}/v1/enhance -o out.nii.gz")
+    say(f"In a browser:   {url}/" + (f" is OHIF, {url}/app/ the page" if settings.viewer else ""))
     say(f"Look after it:  {url}/admin    Interface: {url}/docs")
     say("Stop it:        Ctrl-C; running jobs end first, and those that wait stay in the queue")
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the panel needs of OHIF 3.13.2, all in one place: the active series, and two series side by side.
 
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
 export class Viewer {
   constructor({ servicesManager, commandsManager, extensionManager }) {
     Object.assign(this, servicesManager.services);
@@ -36,20 +38,25 @@ export class Viewer {
     const uids = [source, derived].map((series) => this.displaySetService.getDisplaySetsForSeries(series)[0]?.displaySetInstanceUID);
     if (uids.some((uid) => !uid)) throw new Error("the derived series is stored; it will be in the list when the study is opened again");
     await this.commands.runCommand("setViewportGridLayout", { numRows: 1, numCols: 2 });
-    await new Promise((done) => setTimeout(done, 300));
+    await pause(300);
     const ids = [...this.viewportGridService.getState().viewports.keys()];
     this.viewportGridService.setDisplaySetsForViewports(ids.slice(0, 2).map((viewportId, n) => ({ viewportId, displaySetInstanceUIDs: [uids[n]] })));
-    await new Promise((done) => setTimeout(done, 600));
-    this.link(ids.slice(0, 2));
+    await this.link(ids.slice(0, 2));
   }
 
-  link(ids) {
-    const groups = this.syncGroupService, engine = this.cornerstoneViewportService;
-    for (const viewportId of ids) {
-      const renderingEngineId = engine.getRenderingEngine().id;
-      for (const [type, id] of [["imageSlice", "clarivox-slice"], ["voi", "clarivox-window"], ["zoompan", "clarivox-zoom"]])
-        groups.addViewportToSyncGroup(viewportId, renderingEngineId, { type, id, source: true, target: true });
+  /** Scroll, window and zoom of viewports go together, from when each shows its image: a camera that is linked before has no scale. */
+  async link(ids) {
+    const service = this.cornerstoneViewportService, shown = (id) => service.getCornerstoneViewport(id)?.getCurrentImageId?.();
+    for (let n = 0; n < 100 && !ids.every(shown); n++) await pause(100);
+    await pause(300);
+    for (const id of ids) {
+      service.getCornerstoneViewport(id).resetCamera();
+      service.getCornerstoneViewport(id).render();
     }
+    const renderingEngineId = service.getRenderingEngine().id;
+    for (const viewportId of ids)
+      for (const [type, id] of [["imageSlice", "clarivox-slice"], ["voi", "clarivox-window"], ["zoompan", "clarivox-zoom"]])
+        this.syncGroupService.addViewportToSyncGroup(viewportId, renderingEngineId, { type, id, source: true, target: true });
   }
 
   /** Let OHIF know of a series that came after the study was opened. */
@@ -61,6 +68,6 @@ export class Viewer {
     source.deleteStudyMetadataPromise(`${source.getConfig().name}:${study}`);
     await source.retrieve.series.metadata({ StudyInstanceUID: study, filters: { seriesInstanceUID: [series] } });
     for (let n = 0; n < 40 && !this.displaySetService.getDisplaySetsForSeries(series)?.length; n++)
-      await new Promise((done) => setTimeout(done, 100));
+      await pause(100);
   }
 }

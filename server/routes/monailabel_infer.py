@@ -29,9 +29,10 @@ from clarivox.server.label_parts import (
     received,
     result_of,
 )
-from clarivox.server.label_series import series_facts, series_files
+from clarivox.server.label_series import series_facts
 from clarivox.server.label_tasks import inputs_of, job_params, submitted
 from clarivox.server.problems import responses
+from clarivox.server.series_files import series_files
 
 router = APIRouter(
     prefix="/infer", tags=["MONAI Label"], responses=responses(401, 403, 404, 409, 410, 413, 415, 422, 429, 503, 507)
@@ -131,7 +132,7 @@ def chosen(
     try:
         found = labels.datastore.find(image)
     except NotFoundError:
-        files, series = series_files(labels, caller, image)
+        files, series = series_files(labels.parts, caller, image)
         if not files:
             raise
         return info, Source(files, None, image, series)

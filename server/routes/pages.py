@@ -13,6 +13,8 @@ from fastapi.responses import HTMLResponse, Response
 from clarivox.errors import NotFoundError
 
 router = APIRouter(include_in_schema=False)
+front = APIRouter(include_in_schema=False)
+"""The page at the root of the origin, where OHIF does not take it."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -38,7 +40,7 @@ def files() -> dict[str, bytes]:
     return found | {"index.html": (dist / "index.html").read_bytes()}
 
 
-@router.get("/")
+@front.get("/")
 @router.get("/app/")
 def page() -> HTMLResponse:
     """The companion page."""

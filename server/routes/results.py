@@ -14,7 +14,8 @@ from clarivox.server.deps import Owned, Parts
 from clarivox.server.downloads import download, files_of
 from clarivox.server.job import Role
 from clarivox.server.problems import responses
-from clarivox.server.schemas import Form
+from clarivox.server.schemas import Form, SeriesPair
+from clarivox.server.series_files import series_of
 from clarivox.server.wire import BINARY, IMAGE, PAGE
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
@@ -65,3 +66,10 @@ def evidence(
         raise NotFoundError(f"the job has {len(files)} pages of evidence", code="no_such_file")
     headers = {"Content-Security-Policy": PAGE_POLICY}
     return download(request, parts.blobs, files[page - 1], inline=True, headers=headers)
+
+
+@router.get("/{job_id}/series", operation_id="get_series", responses=responses(404))
+def series(found: Owned, parts: Parts) -> SeriesPair:
+    """Which DICOM series the job was given, and which it made: both are found under /dicom-web."""
+    source, derived = series_of(parts, found)
+    return SeriesPair(study=derived.study, source=source.uid, derived=derived.uid)

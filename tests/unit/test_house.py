@@ -19,7 +19,7 @@ SETUPTOOLS = PROJECT["tool"]["setuptools"]
 LINKS = {ROOT / "clarivox" / name for name in ("server", "transforms", "cli")}
 SOURCES = [
     path
-    for folder in ("clarivox", "server", "transforms", "apps/cli", "apps/web", "bundles")
+    for folder in ("clarivox", "server", "transforms", "apps/cli", "apps/ohif", "apps/web", "bundles")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if not LINKS & {path, *path.parents} and "node_modules" not in path.parts
 ]
