@@ -11,11 +11,38 @@ from pathlib import Path
 import uvicorn
 
 from clarivox.io.dicom_index import Source, write_index
+from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Services
 from clarivox.server.dicom_store import record
 from clarivox.server.job import FileRef, Job, NewJob, Outcome, Role, State
+from clarivox.server.ledger import Ledger
 from clarivox.server.main import create_app
 from clarivox.server.settings import Settings
+
+
+def published(
+    ledger: Ledger, blobs: Blobs, files: Sequence[Path], results: Sequence[Path] = (), owner: str = "local"
+) -> Job:
+    """A finished job with these inputs and results, and the index of both; no other job may be in the queue."""
+
+    def stored(path: Path, role: Role) -> FileRef:
+        sha256, size = blobs.put_file(path)
+        return FileRef(role, sha256, size, "application/dicom", "input")
+
+    inputs = [stored(path, Role.INPUT) for path in files]
+    job, _ = ledger.submit(NewJob(owner=owner, inputs=tuple(inputs), bundle="identity"))
+    claimed = ledger.claim("worker")
+    assert claimed is not None and claimed.id == job.id
+    made = [stored(path, Role.RESULT) for path in results]
+    index = blobs.temporary / "test-index"
+    sources = [Source(file.sha256, blobs.path(file.sha256)) for file in (*inputs, *made)]
+    if write_index(sources, index):
+        sha256, size = blobs.put_file(index)
+        record(ledger, job.id, sha256, index, [source.sha256 for source in sources])
+        made.append(FileRef(Role.INDEX, sha256, size, "application/octet-stream", "index.bin"))
+    index.unlink(missing_ok=True)
+    assert ledger.finish(claimed.id, claimed.attempt, Outcome(State.SUCCEEDED, tuple(made)))
+    return ledger.get(job.id)
 
 
 @dataclass
@@ -27,25 +54,8 @@ class Running:
     folder: Path
 
     def publish(self, files: Sequence[Path], results: Sequence[Path] = (), owner: str = "local") -> Job:
-        """A finished job with these inputs and results, and the index of both."""
-        ledger, blobs = self.parts.ledger, self.parts.blobs
-        inputs = [self._stored(path, Role.INPUT) for path in files]
-        job, _ = ledger.submit(NewJob(owner=owner, inputs=tuple(inputs), bundle="identity"))
-        claimed = ledger.claim("worker")
-        assert claimed is not None
-        made = [self._stored(path, Role.RESULT) for path in results]
-        index = self.folder / "index"
-        sources = [Source(file.sha256, blobs.path(file.sha256)) for file in (*inputs, *made)]
-        if write_index(sources, index):
-            sha256, size = blobs.put_file(index)
-            record(ledger, job.id, sha256, index, [source.sha256 for source in sources])
-            made.append(FileRef(Role.INDEX, sha256, size, "application/octet-stream", "index.bin"))
-        assert ledger.finish(claimed.id, claimed.attempt, Outcome(State.SUCCEEDED, tuple(made)))
-        return ledger.get(job.id)
-
-    def _stored(self, path: Path, role: Role) -> FileRef:
-        sha256, size = self.parts.blobs.put_file(path)
-        return FileRef(role, sha256, size, "application/dicom", "input")
+        """See `published`."""
+        return published(self.parts.ledger, self.parts.blobs, files, results, owner)
 
 
 @contextmanager

@@ -24,10 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from clarivox.server.blobs import Blobs
+from clarivox.server.dicom_store import DicomStore
 from clarivox.server.job import FileRef, Job, NewJob, Outcome, Role, State, WorkerRow
 from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
 from tests.benchmarks.measure import gate, options, report
+from tests.dicom_jobs import published
+from tests.dicom_objects import series_of
 from tests.served import Served
 
 SLOW_S = 20.0
@@ -78,6 +81,7 @@ def quick(folder: Path) -> Iterator[tuple[Served, dict[str, list[str]]]]:
     server.answers("/livez", 60)
     ledger, blobs = Ledger(settings.ledger_url, settings=settings), Blobs(settings.data_dir, settings)
     stand_in = StandIn(ledger, blobs)
+    images = dicom_names(ledger, blobs, folder)
     with blobs.writer() as writer:
         writer.write(b"an image")
         sha256, size = writer.commit()
@@ -87,12 +91,20 @@ def quick(folder: Path) -> Iterator[tuple[Served, dict[str, list[str]]]]:
     thread = threading.Thread(target=stand_in.run)
     thread.start()
     try:
-        yield server, {"job_id": jobs, "sha256": [sha256], "name": ["identity"], "model": ["identity"]}
+        yield server, {"job_id": jobs, "sha256": [sha256], "name": ["identity"], "model": ["identity"], **images}
     finally:
         stand_in.stop.set()
         thread.join()
         ledger.close()
         server.kill()
+
+
+def dicom_names(ledger: Ledger, blobs: Blobs, folder: Path) -> dict[str, list[str]]:
+    """A series as a finished job, and what it is called in the paths of DICOMweb."""
+    published(ledger, blobs, series_of("ct", folder / "ct", StudyInstanceUID="1.2.3"))
+    found = DicomStore(ledger, blobs).instances(None, "1.2.3", None, None)
+    series, uids = found[0].series, [one.uid for one in found]
+    return {"study": ["1.2.3"], "series": [series], "instance": uids, "frames": ["1", "2"], "path": ["7FE00010"]}
 
 
 @dataclass
