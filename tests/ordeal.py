@@ -47,7 +47,7 @@ def good(server: Served) -> float:
 
 def processes(server: Served) -> dict[str, list[int]]:
     """Those that stay; the reader of a job comes and goes with it."""
-    kept = ("api", "supervisor", "worker", "child")
+    kept = ("api", "supervisor", "worker", "nursery")
     return {part: [one.pid for one in found] for part, found in server.tree().items() if part in kept}
 
 
