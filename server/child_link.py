@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -59,8 +59,8 @@ class Nursery:
         with self._lock:
             self._started()
 
-    def child(self, folder: Path) -> Child:
-        """A new limited child that works in a folder.
+    def child(self, folder: Path, others: Sequence[Path] = ()) -> Child:
+        """A new limited child that works in a folder, and sees no other but these.
 
         Raises:
             ChildDiedError: the nursery does not start.
@@ -70,6 +70,7 @@ class Nursery:
             "folder": str(folder),
             "memory_bytes": self.settings.parse_memory_bytes,
             "file_bytes": self.settings.unpacked_bytes,
+            "others": [str(one) for one in others],
         }
         with theirs:
             answer = self._ask(order, theirs.fileno())

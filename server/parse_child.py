@@ -20,13 +20,14 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clarivox.errors import CapacityError, ClarivoxError, LimitError
 from clarivox.io.atomic import NO_ROOM
 from clarivox.server.confine import confine
+from clarivox.server.landlock import keep_to
 
 if TYPE_CHECKING:
     from clarivox.progress import Step
@@ -84,7 +85,7 @@ def child(channel: socket.socket, order: dict[str, Any]) -> None:
     """Limit this process for good, then do what the channel says until it ends; never returns."""
     status = 1
     try:
-        limit(Path(order["folder"]), order["memory_bytes"], order["file_bytes"])
+        limit(Path(order["folder"]), order["memory_bytes"], order["file_bytes"], [Path(one) for one in order["others"]])
         serve(channel)
         status = 0
     finally:
@@ -97,8 +98,15 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def limit(folder: Path, memory_bytes: int, file_bytes: int) -> None:
-    """Bound memory, files and rights of this process, and let its temporary files lie in its job's folder."""
+def limit(folder: Path, memory_bytes: int, file_bytes: int, others: Sequence[Path] = ()) -> None:
+    """Bound memory, files and rights of this process, and let its temporary files lie in its job's folder.
+
+    Args:
+        folder: of the job; with programs and `others` all that it sees of the disk.
+        memory_bytes: of its addresses.
+        file_bytes: of one file.
+        others: folders that it may write to beside its own.
+    """
     die_with_parent()
     os.chdir(folder)
     os.umask(0o077)
@@ -119,6 +127,7 @@ def limit(folder: Path, memory_bytes: int, file_bytes: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails with EFBIG instead
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    keep_to((folder, *others))
     confine()
 
 

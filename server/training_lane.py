@@ -162,7 +162,8 @@ def gathered(task: Task, shop: Shop, out: Path, modalities: tuple[str, ...]) -> 
         "modalities": list(modalities),
         "limits": limits_of(shop.settings),
     }
-    with shop.nursery.child(task.folder) as child:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with shop.nursery.child(task.folder, [out.parent]) as child:
         found = child.call(order, task.share(0, 1), size_bytes=10 * sum(file.bytes for file in files))
     return {key: int(found[key]) for key in ("images", "unreadable")}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clarivox.errors import CapacityError, ClarivoxError, FormatError, InputError
 from clarivox.server.child_link import Nursery, limits_of, rebuilt, result_path
 from clarivox.server.dicom_store import record
-from clarivox.server.inputs import checked, grid_of, laid_out
+from clarivox.server.inputs import checked, grid_of, laid_out, placed
 from clarivox.server.job import FileRef, Outcome, Role, State
 from clarivox.server.pace import foretold, remember, scarce
 from clarivox.server.task import Task
@@ -288,7 +288,12 @@ def indexed(task: Task, shop: Shop, results: list[FileRef]) -> list[FileRef]:
     files = [file for file in (*task.job.inputs, *results) if file.role in (Role.INPUT, Role.RESULT)]
     if task.child is None or not any(file.media in DICOM_MEDIA for file in files):
         return []
-    sources = [(file.sha256, str(shop.blobs.path(file.sha256).resolve())) for file in files]
+    place = task.folder / "stored"
+    place.mkdir()
+    sources = []
+    for number, file in enumerate(files):
+        placed(shop.blobs.path(file.sha256), place / f"{number:06d}")
+        sources.append((file.sha256, str(place / f"{number:06d}")))
     order = {"do": "index", "sources": sources, "limits": limits_of(shop.settings)}
     size = sum(file.bytes for file in files)
     try:
