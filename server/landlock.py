@@ -30,6 +30,7 @@ RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
 
 SYSTEM = (
     *("/usr", "/lib", "/lib64", "/sys/devices/system/cpu", "/etc/ld.so.cache", "/etc/localtime"),
+    *("/etc/passwd", "/etc/nsswitch.conf"),  # MONAI asks for the name of the user
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/dev/urandom", "/dev/zero"),
 )
 """What libraries read; no settings, which may hold secrets, and nobody's data."""

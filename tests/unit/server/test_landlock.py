@@ -25,7 +25,7 @@ for number, what in enumerate((
     lambda: (own.parent / "new").mkdir(),
     lambda: (other / "stored").unlink(),
     lambda: (own / "stored").rename(other / "moved"),
-    lambda: Path("/etc/passwd").read_text(),
+    lambda: Path("/etc/hosts").read_text(),
     lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
     lambda: Path("/var/tmp/clarivox-escaped").write_text("x"),
 )):
@@ -45,7 +45,8 @@ except PermissionError:
 (own / "deep" / "file").rename(own / "file")
 (own / "file").unlink()
 Path("/dev/null").write_text("x")
-import csv, decimal, numpy, pydicom, clarivox.io.dicom_read, clarivox.server.child_write
+import csv, decimal, getpass; getpass.getuser()
+import numpy, pydicom, clarivox.io.dicom_read, clarivox.server.child_write
 print((own / "stored").read_text())
 """
 
