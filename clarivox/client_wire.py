@@ -49,6 +49,12 @@ _BY_STATUS: dict[int, type[errors.ClarivoxError]] = {
     507: errors.CapacityError,
 }
 
+BARE = {
+    401: ("no_credentials", "the server wants to know who asks, and the key is missing or not known; give one"),
+    403: ("no_scope", "the key may not do this; to send images it needs the scope infer, to follow jobs read"),
+}
+"""What to say of a refusal that has no body, as that of a HEAD."""
+
 
 class Wire:
     """The way to one server.
@@ -228,6 +234,9 @@ def _problem(response: http.client.HTTPResponse) -> dict[str, Any]:
         content = None
     if isinstance(content, dict) and content:
         return content
+    if response.status in BARE:
+        code, detail = BARE[response.status]
+        return {"code": code, "detail": detail}
     place = response.getheader("Location")
     moved = f"; it is at {place}" if place and response.status < 400 else ""
     return {"detail": f"HTTP {response.status} {response.reason}{moved}"}

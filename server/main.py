@@ -154,6 +154,7 @@ class Server(uvicorn.Server):
             self._parts.workers.hurry()
 
     def _drain(self) -> None:
+        logs.log.info("stopping when the jobs at work have ended; a second signal gives them back to the queue")
         if self._parts.workers is not None:
             self._parts.workers.stop()
         self._parts.stopping.set()

@@ -47,7 +47,7 @@ def create(
     label: Annotated[str, typer.Argument(help="What it is for, as: ward 3 workstation.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read, infer or admin; may be repeated. Without: read and infer."),
+        typer.Option(help="read, infer or admin; may be repeated, as none holds another. Without: read and infer."),
     ] = None,
     data: Data = None,
     config: Config = None,

@@ -49,6 +49,8 @@ class Stand(BaseHTTPRequestHandler):
         return True
 
     def do_HEAD(self) -> None:
+        if self.refused():
+            return
         held = self.server.blobs.get(self.path.rsplit("/", 1)[1])
         if held is None:
             self.told(404, {})
@@ -222,6 +224,15 @@ def test_a_refusal_is_an_error_of_the_tree_with_the_servers_code(stand, client, 
     with pytest.raises(kind, match="because") as caught:
         client.cancel(ID)
     assert caught.value.code == code
+
+
+def test_a_refusal_without_a_body_is_said_in_words(stand, client, tmp_path):
+    (tmp_path / "a.nii").write_bytes(b"a")
+    stand.plan = {"HEAD": [refusal(401), refusal(403)]}
+    for code, words in (("no_credentials", "who asks"), ("no_scope", "scope infer")):
+        with pytest.raises(errors.AccessError, match=words) as caught:
+            client.upload(tmp_path / "a.nii")
+        assert caught.value.code == code
 
 
 def test_what_a_proxy_says_is_an_error_too(stand, client):
