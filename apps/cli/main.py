@@ -25,6 +25,7 @@ from clarivox.cli.submit import submit
 from clarivox.cli.train import preprocess, train
 from clarivox.cli.unblind import unblind
 from clarivox.cli.viewer import viewer
+from clarivox.cli.watch import watch
 from clarivox.cli.worker import worker
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
@@ -42,6 +43,7 @@ for command in (enhance, info, bundles, compare, evaluate, interpret, sample, do
     app.command()(command)
 app.command(rich_help_panel="Server")(serve)
 app.command(rich_help_panel="Server")(submit)
+app.command(rich_help_panel="Server")(watch)
 app.command(rich_help_panel="Server")(worker)
 app.command(rich_help_panel="Server")(backup)
 app.command(rich_help_panel="Server")(restore)
