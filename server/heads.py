@@ -14,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 64 << 10
 """Largest head, as are the trailers and the extensions of chunks."""
+HELD_BYTES = 512 << 10
+"""Of a body that wait to be taken. With 64 kB receiving alone took four times as long, an upload a sixth longer."""
 
 _SAYS = {
     400: ("Bad Request", "not_http", "the request is not HTTP"),
@@ -69,9 +71,14 @@ class Heads(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """A part of the body; reading stops at `HELD_BYTES`, not at the 64 kB at which uvicorn stops after each read."""
         self._unread = 0
-        super().on_body(body)
+        if self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > HELD_BYTES:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """A request is whole."""
