@@ -71,7 +71,7 @@ class Heads(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body; reading stops at `HELD_BYTES`, not at the 64 kB at which uvicorn stops after each read."""
+        """A part of the body; reading stops at `HELD_BYTES`, not after each read as in uvicorn."""
         self._unread = 0
         if self.cycle.response_complete:
             return
