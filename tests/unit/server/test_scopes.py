@@ -80,3 +80,28 @@ def test_what_is_open_says_nothing_about_anybody(tmp_path: Path):
             answer = client.get(path)
             assert answer.status_code in (200, 404, 405, 503), path
             assert not re.search(rf"{re.escape(str(tmp_path))}|key-[0-9a-f]{{12}}", answer.text), path
+
+
+def test_ohif_at_the_root_opens_nothing_but_itself(tmp_path: Path):
+    (tmp_path / "ohif").mkdir()
+    (tmp_path / "ohif" / "index.html").write_text("the viewer")
+    (tmp_path / "secret").write_text("a secret")
+    settings = Settings(data_dir=tmp_path / "data", auth="on", viewer=True, viewer_dir=tmp_path / "ohif")
+    app = create_app(settings, workers=False)
+    theirs = {"/app-config.js", "/{path:theirs}"}
+    assert {way.path for way in unscoped(app)} == theirs
+    with TestClient(app, raise_server_exceptions=False, follow_redirects=False) as client:
+        found = [way for way in ways(app) if way.path not in theirs]
+        assert len(found) > 100
+        assert mistakes(client, found, Credential(None, None)) == []
+        for path in (
+            "//v1/jobs",
+            "/./v1/jobs",
+            "/V1/jobs",
+            "/x/../v1/jobs",
+            "/;v1/jobs",
+            "/x/%2e%2e/%2e%2e/secret",
+            "/%2e%2e/secret",
+        ):
+            answer = client.get(path)
+            assert answer.status_code in (401, 404) or answer.text == "the viewer", path
