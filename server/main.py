@@ -42,6 +42,7 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
     """
     modules = [
         "clarivox.server.routes.pages",
+        "clarivox.server.routes.reference",
         "clarivox.server.routes.health",
         "clarivox.server.routes.metrics",
         "clarivox.server.routes.admin",
@@ -119,9 +120,9 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
         version=__version__,
         summary="Medical image enhancement: the geometry kept, every change shown.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        swagger_ui_oauth2_redirect_url=None,
         telemetry=telemetry.for_fastapi(settings),
         separate_input_output_schemas=False,
     )

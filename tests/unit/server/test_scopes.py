@@ -79,6 +79,7 @@ def test_what_is_open_says_nothing_about_anybody(tmp_path: Path):
         for path in OPEN:
             answer = client.get(path)
             assert answer.status_code in (200, 404, 405, 503), path
+            assert not re.search(r"(src|href|action)=[\"']?(https?:)?//", answer.text), path
             assert not re.search(rf"{re.escape(str(tmp_path))}|key-[0-9a-f]{{12}}", answer.text), path
 
 
