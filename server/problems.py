@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -30,7 +31,14 @@ from clarivox.errors import (
 from clarivox.io.atomic import NO_ROOM
 from clarivox.server.statuses import STATUSES, retryable, status_of
 
+log = logging.getLogger(__name__)
+
 MEDIA = "application/problem+json"
+FAULTS: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError),
+    *(RuntimeError, TypeError, ValueError),
+)
+"""What a mistake of ours raises."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -81,7 +89,8 @@ def install(app: FastAPI) -> None:
     plain = app.openapi
     add_exception_handler(app, handler)
     app.openapi = plain  # type: ignore[method-assign]
-    for kind in (ClarivoxError, SQLAlchemyError, OSError):
+    # Starlette answers what is only an `Exception` outside of all layers, where neither log nor audit sees it.
+    for kind in (ClarivoxError, SQLAlchemyError, OSError, *FAULTS):
         app.add_exception_handler(kind, handler)
 
 
@@ -102,15 +111,16 @@ def _database(_handler: ExceptionHandler, _request: Request, _error: SQLAlchemyE
 def _system(_handler: ExceptionHandler, _request: Request, error: OSError) -> Problem:
     if error.errno in NO_ROOM:
         return problem_of(CapacityError("the disk of the server is full; ask its operator", code="disk_full"))
-    return problem_of(_fault())
+    return problem_of(_fault(error))
 
 
-def _unexpected(_handler: ExceptionHandler, _request: Request, _error: Exception) -> Problem:
-    """The text of a stranger's exception may name a patient, so it is never told."""
-    return problem_of(_fault())
+def _unexpected(_handler: ExceptionHandler, _request: Request, error: Exception) -> Problem:
+    return problem_of(_fault(error))
 
 
-def _fault() -> ServiceError:
+def _fault(error: Exception) -> ServiceError:
+    """The text of a stranger's exception may name a patient, so it is never told; the log has where it was raised."""
+    log.error("a request failed", exc_info=error)
     return ServiceError("the server failed; its log has the time of it", code="server_fault")
 
 
@@ -145,7 +155,7 @@ def _translated(error: HTTPException) -> ClarivoxError:
         case 503:
             return BusyError("not now; ask again", code="busy")
         case status if status >= 500:
-            return _fault()
+            return _fault(error)
         case _:
             return InputError("the body is not what its headers say", code="bad_request")
 

@@ -103,7 +103,7 @@ def test_a_raw_body_takes_its_wishes_from_the_query(client: TestClient) -> None:
         ({"bundle": "any_bicubic_superres", "params": {"strength": 0.5}}, 422, "bad_option"),
         ({"inputs": [{"sha256": "0" * 64}]}, 404, "no_such_blob"),
         ({"inputs": [{"sha256": SHA, "role": "like"}]}, 422, "no_file"),
-        ({"inputs": []}, 422, "bad_request"),
+        ({"inputs": []}, 422, "no_file"),
         ({"unknown": 1}, 422, "bad_request"),
         ({"priority": 101}, 422, "bad_request"),
     ],
@@ -327,10 +327,14 @@ def test_405_lists_every_method_of_the_path(client: TestClient) -> None:
     problem(client.get("/nowhere"), 404, "no_such_path")
 
 
-def test_an_unexpected_fault_says_nothing_of_itself(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_fault_says_nothing_of_itself_but_is_audited(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ValueError("PatientName Secret^Agent")
 
     monkeypatch.setattr(parts(client).ledger, "jobs", broken)
-    quiet = TestClient(client.app, base_url="http://localhost", raise_server_exceptions=False)
-    assert "Secret" not in json.dumps(problem(quiet.get("/v1/jobs"), 500, "server_fault"))
+    assert "Secret" not in json.dumps(problem(client.get("/v1/jobs"), 500, "server_fault"))
+    lines = (parts(client).settings.data_dir / "audit.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["status"] == 500
+    assert "Secret" not in capsys.readouterr().out
