@@ -137,3 +137,38 @@ def test_a_stop_lets_who_waits_know_and_keeps_the_job(tmp_path: Path) -> None:
         while ended["state"] in ("queued", "running"):
             ended = ask(server, "GET", f"{place}?wait=30").json()
         assert ended["state"] == "succeeded"
+
+
+def test_who_waits_for_one_answer_cancels_by_going_and_hears_of_a_stop(tmp_path: Path) -> None:
+    server = Served(tmp_path / "data", {"DEVICES": "none", "WORKERS_CPU": "0"})
+    server.start()
+    try:
+        server.answers("/livez", 60)
+        body = image(4)
+        head = b"POST /v1/enhance?bundle=identity HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n".encode()
+        line = opened(server, head + body)
+        place = f"/v1/jobs/{one_job(server, 'queued')}"
+        line.close()
+        until = time.monotonic() + 15
+        while ask(server, "GET", place).json()["state"] != "cancelled":
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        with opened(server, head + body) as line:
+            place = f"/v1/jobs/{one_job(server, 'queued')}"
+            assert server.stop() == 0
+            answer = line.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b'"code":"draining"' in answer
+        assert place.encode() in answer
+    finally:
+        server.kill()
+
+
+def one_job(server: Served, state: str) -> str:
+    """The id of the one job in a state, once there is one."""
+    until = time.monotonic() + 15
+    while not (found := ask(server, "GET", f"/v1/jobs?state={state}").json()["jobs"]):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return str(found[0]["id"])
