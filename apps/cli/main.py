@@ -18,6 +18,7 @@ from clarivox.cli.evaluate import evaluate
 from clarivox.cli.info import info
 from clarivox.cli.interpret import interpret
 from clarivox.cli.keys import keys
+from clarivox.cli.pacs import pacs
 from clarivox.cli.sample import sample
 from clarivox.cli.screen import EXIT_CODES, Reporting
 from clarivox.cli.serve import serve
@@ -48,6 +49,7 @@ app.command(rich_help_panel="Server")(worker)
 app.command(rich_help_panel="Server")(backup)
 app.command(rich_help_panel="Server")(restore)
 app.add_typer(keys, rich_help_panel="Server")
+app.add_typer(pacs, name="pacs", rich_help_panel="Server")
 app.add_typer(viewer, name="viewer", rich_help_panel="Server")
 
 
