@@ -19,6 +19,7 @@ from clarivox.policy import policy_source
 from clarivox.server.auth import Admin
 from clarivox.server.deps import Parts, Services
 from clarivox.server.job import ENDED, Job, State, WorkerRow
+from clarivox.server.problems import responses
 from clarivox.server.retention import collect
 from clarivox.server.tables import job
 
@@ -143,19 +144,21 @@ def standing(parts: Parts, caller: Admin) -> Standing:
     )
 
 
-@router.post("/admin/jobs/{job_id}/cancel", operation_id="admin_cancel", status_code=202)
+@router.post("/admin/jobs/{job_id}/cancel", operation_id="admin_cancel", status_code=202, responses=responses(409))
 def cancel(job_id: str, parts: Parts, caller: Admin) -> Work:
     """Stop anybody's job."""
     return _work(parts.ledger.cancel(job_id))
 
 
-@router.post("/admin/jobs/{job_id}/requeue", operation_id="admin_requeue", status_code=202)
+@router.post(
+    "/admin/jobs/{job_id}/requeue", operation_id="admin_requeue", status_code=202, responses=responses(409, 410, 429)
+)
 def requeue(job_id: str, parts: Parts, caller: Admin) -> Work:
     """Run an ended job once more, as a new job of the same owner."""
     return _work(parts.ledger.retry(job_id, has=parts.blobs.has))
 
 
-@router.post("/admin/jobs/{job_id}/purge", operation_id="admin_purge_job", status_code=202)
+@router.post("/admin/jobs/{job_id}/purge", operation_id="admin_purge_job", status_code=202, responses=responses(409))
 def purge_job(job_id: str, parts: Parts, caller: Admin) -> Work:
     """Delete an ended job's files now."""
     return _work(parts.ledger.delete_files(job_id, blobs=parts.blobs))

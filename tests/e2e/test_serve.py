@@ -182,6 +182,21 @@ def test_a_client_that_follows_and_fetches_outlives_a_kill_of_the_server(served:
     again.stop(signal.SIGKILL)
 
 
+def test_workers_alone_take_the_jobs_of_a_server_without_any(tmp_path: Path, folder: Path) -> None:
+    server = Served(tmp_path, "--set", "workers_cpu=0")
+    try:
+        job = server.client.submit(folder / "image.nii.gz", "identity")
+        with pytest.raises(BusyError):
+            server.client.info()
+        assert "no device" in ran("worker", "--data", str(tmp_path / "data"), "--devices", "cuda:7", code=2)
+        worker = started(tmp_path / "said", "worker", "--data", str(tmp_path / "data"), "--devices", "cpu")
+        assert list(server.client.follow(job))[-1].state == "succeeded"
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0 and "takes jobs of the server" in (tmp_path / "said").read_text()
+    finally:
+        server.stop(signal.SIGKILL)
+
+
 class Collector(BaseHTTPRequestHandler):
     """Keeps the spans that are sent to it."""
 
