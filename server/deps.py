@@ -79,6 +79,8 @@ class Services:
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when it stops: waiting requests return."""
     workers: SupervisorHandle | None = None
+    opened: bool = False
+    """Whether the ledger is open and what a crash left behind was cleared away."""
     watch: Watch = field(init=False)
     dicom: DicomStore = field(init=False)
     conversions: dict[tuple[str, str], FileRef] = field(default_factory=dict)

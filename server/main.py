@@ -22,6 +22,7 @@ from clarivox.server.audit import Audit
 from clarivox.server.auth import check_start, tls_options
 from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Catalogue, Services
+from clarivox.server.devices import devices
 from clarivox.server.fleet_handle import start_supervisor
 from clarivox.server.foreman import Foreman
 from clarivox.server.heads import patient
@@ -73,6 +74,7 @@ def start(parts: Services) -> None:
     """Open the ledger, bring it up to date, and clear away what a crash left behind."""
     parts.ledger.open()
     parts.ledger.tend(parts.blobs)
+    parts.opened = True
 
 
 def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
@@ -85,7 +87,8 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(start, parts)
+        if not parts.opened:
+            await run_in_threadpool(start, parts)
         await run_in_threadpool(app.state.figures.begin)
         keeper = Keeper(parts.ledger, parts.blobs)
         keeper.start()
@@ -185,10 +188,13 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
         workers: start the supervisor of the workers with it.
 
     Raises:
-        OptionError: the set-up would let anybody in by mistake.
+        OptionError: the set-up would let anybody in by mistake, or names a device that is not here.
+        ServiceError: the ledger is damaged, or its database does not answer.
         OSError: the port is taken, or the address is not of this machine.
     """
     to_know = check_start(settings)
+    if workers and settings.devices != "auto":
+        devices(settings)
     logs.configure(settings)
     for sentence in to_know:
         logs.log.warning(sentence)
@@ -196,6 +202,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
     scheme = "https" if settings.tls_certificate else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     app = create_app(settings, workers=workers)
+    start(app.state.services)
     tempfile.tempdir = str(settings.data_dir.resolve() / "tmp")  # where uploads are spooled
     tls = tls_options(settings)
     config = uvicorn.Config(

@@ -32,11 +32,13 @@ def start(settings: Settings, process: str) -> None:
         process: what this process is called, as server or worker.
 
     Raises:
-        OptionError: the packages are missing, code no_telemetry.
+        OptionError: the packages are missing, code no_telemetry; or that is no address.
     """
     global _provider
     if not settings.otlp_endpoint or _provider is not None:
         return
+    if not settings.otlp_endpoint.startswith(("http://", "https://")):
+        raise OptionError("otlp_endpoint is an address as http://127.0.0.1:4318", code="bad_setting")
     if find_spec("opentelemetry.sdk") is None or find_spec("opentelemetry.exporter") is None:
         raise OptionError("traces need more packages; pip install 'clarivox[telemetry]'", code="no_telemetry")
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

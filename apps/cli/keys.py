@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clarivox.cli.screen import say, say_json, table
-from clarivox.cli.settings import Config, Data, Given, settings_of
+from clarivox.cli.settings import Config, Data, Given, prepared, settings_of
 
 if TYPE_CHECKING:
     from clarivox.server.keys import Keys
@@ -27,12 +27,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @contextmanager
 def _kept(config: Config, data: Data, given: Given) -> Iterator[Keys]:
-    settings = settings_of(config, given, data_dir=data)
+    settings = prepared(settings_of(config, given, data_dir=data))
     from clarivox.server.audit import Audit
     from clarivox.server.keys import Keys
     from clarivox.server.ledger import Ledger
 
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger, audit = Ledger(settings.ledger_url, settings=settings), Audit(settings.data_dir)
     ledger.open(check=False)
     try:

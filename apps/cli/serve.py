@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clarivox.cli.screen import say
-from clarivox.cli.settings import Config, Data, Given, as_yaml, changed, settings_of
+from clarivox.cli.settings import Config, Data, Given, as_yaml, changed, prepared, settings_of
 from clarivox.errors import OptionError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def serve(
     from clarivox.server.auth import check_start
     from clarivox.server.main import serve as start
 
-    warnings = check_start(wanted)
+    warnings = check_start(prepared(wanted))
     try:
         start(wanted, ready=lambda url: greet(wanted, url, warnings))
     except OSError as error:

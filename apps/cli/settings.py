@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
+import tempfile
 import types
 import typing
 from collections.abc import Sequence
@@ -66,6 +67,24 @@ def settings_of(config: Path | None, given: Sequence[str] | None, **flags: Any) 
     except (yaml.YAMLError, ValueError, TypeError) as error:
         where = f"{config} is not a list of NAME: VALUE" if config else "an environment variable is not readable"
         raise OptionError(f"{where}: {error}", code="bad_setting") from error
+
+
+def prepared(settings: Settings) -> Settings:
+    """The same settings, with the data folder made.
+
+    Raises:
+        OptionError: a folder cannot be used.
+    """
+    for folder in settings.bundle_dirs:
+        if not folder.is_dir():
+            raise OptionError(f"there is no folder {folder} of bundles", code="bad_setting")
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=settings.data_dir):
+            return settings
+    except OSError as error:
+        why = f"the data folder {settings.data_dir} cannot be used: {error.strerror}"
+        raise OptionError(f"{why}; name another with --data", code="bad_setting") from error
 
 
 def values_of(given: Sequence[str]) -> dict[str, Any]:

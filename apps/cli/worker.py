@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clarivox.cli.screen import say
-from clarivox.cli.settings import Config, Data, Given, settings_of
+from clarivox.cli.settings import Config, Data, Given, prepared, settings_of
 
 
 def worker(
@@ -29,13 +29,14 @@ def worker(
     as a shared disk: the ledger holds the jobs, the folder their files.
     Nothing listens here. Ctrl-C, or SIGTERM, lets running jobs end first.
     """
-    settings = settings_of(config, given, database=database, data_dir=data, devices=devices)
+    settings = prepared(settings_of(config, given, database=database, data_dir=data, devices=devices))
     from clarivox.server import logs
     from clarivox.server.fleet import run_fleet
+    from clarivox.server.ledger import Ledger
 
+    Ledger(settings.ledger_url, settings=settings).close()  # refuses an address that is none
     where = "PostgreSQL" if settings.database else "SQLite in the same folder, so for a server on this machine only"
     say(f"takes jobs of the server whose data folder is {settings.data_dir.resolve()}; ledger: {where}")
     say("Stop it: Ctrl-C; running jobs end first")
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     logs.configure(settings, "workers")
     run_fleet(settings)
