@@ -197,6 +197,29 @@ def test_workers_alone_take_the_jobs_of_a_server_without_any(tmp_path: Path, fol
         server.stop(signal.SIGKILL)
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--data", "{file}"], 2, "data folder"),
+        (["--bundles", "{folder}/none"], 2, "of bundles"),
+        (["--set", "devices=cuda:99"], 2, "[no_device]"),
+        (["--set", "otlp_endpoint=there"], 2, "as http://"),
+        (["--data", "{damaged}"], 8, "[ledger_damaged]"),
+        (["--set", "database=nonsense://x"], 2, "[unknown_database]"),
+    ],
+)
+def test_a_start_that_cannot_be_is_one_line_and_an_exit_code(tmp_path, words, code, told):
+    places = {"file": tmp_path / "file", "folder": tmp_path, "damaged": tmp_path / "damaged"}
+    places["file"].write_text("x")
+    places["damaged"].mkdir()
+    (places["damaged"] / "ledger.sqlite").write_bytes(b"nonsense" * 1000)
+    given = [word.format(**places) for word in words]
+    start = ["serve", "--port", "0", *([] if "--data" in given else ["--data", str(tmp_path / "data")])]
+    said = ran(*start, *given, code=code)
+    assert told in said and "Traceback" not in said
+    assert len([line for line in said.splitlines() if line.startswith("error")]) == 1
+
+
 class Collector(BaseHTTPRequestHandler):
     """Keeps the spans that are sent to it."""
 

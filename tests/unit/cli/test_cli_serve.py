@@ -3,8 +3,6 @@ import errno
 import importlib.util
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -123,31 +121,3 @@ def test_without_its_packages_the_server_says_how_to_get_them(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "fastapi" else found(name))
     with pytest.raises(OptionError, match=r"\(fastapi\); pip install 'clarivox\[server\]'"):
         settings_of(None, ())
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "told"),
-    [
-        (["--data", "{file}"], 2, "data folder"),
-        (["--bundles", "{folder}/none"], 2, "of bundles"),
-        (["--set", "devices=cuda:99"], 2, "[no_device]"),
-        (["--set", "otlp_endpoint=there"], 2, "as http://"),
-        (["--data", "{damaged}"], 8, "[ledger_damaged]"),
-        (["--set", "database=nonsense://x"], 2, "[unknown_database]"),
-    ],
-)
-def test_a_start_that_cannot_be_is_one_line_and_an_exit_code(tmp_path, words, code, told):
-    places = {"file": tmp_path / "file", "folder": tmp_path, "damaged": tmp_path / "damaged"}
-    places["file"].write_text("x")
-    places["damaged"].mkdir()
-    (places["damaged"] / "ledger.sqlite").write_bytes(b"nonsense" * 1000)
-    given = [word.format(**places) for word in words]
-    start = ["serve", "--port", "0", *([] if "--data" in given else ["--data", str(tmp_path / "data")])]
-    ran = subprocess.run(
-        [sys.executable, "-c", "from clarivox.cli.main import run; run()", *start, *given],
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert (ran.returncode, ran.stdout) == (code, "") and told in ran.stderr and "Traceback" not in ran.stderr
-    assert len([line for line in ran.stderr.splitlines() if line.startswith("error")]) == 1
