@@ -89,6 +89,13 @@ def test_a_file_that_was_just_stored_again_is_not_taken_from_its_new_job(ledger,
     assert ledger.purge() == []
 
 
+def test_a_file_that_a_job_began_to_use_in_the_meantime_is_not_deleted(ledger, blobs):
+    source = stored(blobs, b"in")
+    ledger.submit(new(inputs=(source,)))
+    assert not retention.drop(ledger.database, blobs, source.sha256, 0.0)
+    assert blobs.has(source.sha256)
+
+
 def test_an_upload_waits_a_day_for_its_job(ledger, blobs):
     young, old = stored(blobs, b"young", age_s=DAY - 60), stored(blobs, b"old", age_s=DAY + 60)
     used = stored(blobs, b"used", age_s=2 * DAY)
