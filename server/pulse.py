@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BEAT_S = 0.5
+BEAT_S = 1.0
 """How often a job's lease is renewed, and its user's wish to stop is asked for."""
 ROW_S = 2.0
 """How often the worker's own row is written where nothing changed."""
