@@ -59,8 +59,8 @@ class Nursery:
         with self._lock:
             self._started()
 
-    def child(self, folder: Path, others: Sequence[Path] = ()) -> Child:
-        """A new limited child that works in a folder, and sees no other but these.
+    def child(self, folder: Path, others: Sequence[Path] = (), readable: Sequence[Path] = ()) -> Child:
+        """A new limited child that works in a folder; it sees no other but these, and writes to no readable one.
 
         Raises:
             ChildDiedError: the nursery does not start.
@@ -71,6 +71,7 @@ class Nursery:
             "memory_bytes": self.settings.parse_memory_bytes,
             "file_bytes": self.settings.unpacked_bytes,
             "others": [str(one) for one in others],
+            "readable": [str(one) for one in readable],
         }
         with theirs:
             answer = self._ask(order, theirs.fileno())

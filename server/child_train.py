@@ -52,7 +52,7 @@ def gather(_kept: list[Volume], order: dict[str, Any], tell: Callable[[Step], No
     for number, name in enumerate(order["sources"]):
         source = Path(name)
         if kind_of(source) is not Kind.ZIP:
-            source.rename(folder / source.name)
+            (folder / source.name).symlink_to(source)
             continue
         with extracted(source, limits) as inside:
             inside.rename(folder / f"{number:06d}")

@@ -14,6 +14,7 @@ from clarivox.server.inputs import laid
 from clarivox.server.job import FileRef, Role
 from clarivox.server.schemas import FORMS
 from clarivox.server.settings import Settings
+from clarivox.server.task import ROOM
 
 AT_ONCE = 2
 """Conversions that run beside each other; the others wait."""
@@ -51,10 +52,11 @@ def convert(settings: Settings, blobs: Blobs, file: FileRef, as_: str, like: Seq
             "limits": limits_of(settings),
         }
         try:
-            with nursery.child(folder) as child:
+            (folder / ROOM).mkdir(mode=0o700)
+            with nursery.child(folder / ROOM, readable=[folder]) as child:
                 answer = child.call(order, lambda step: True, size_bytes=3 * file.bytes)
             (made,) = answer["files"]
-            sha256, size = blobs.put_file(result_path(folder, made["path"]))
+            sha256, size = blobs.put_file(result_path(folder / ROOM, made["path"]))
         except ChildDiedError:
             raise BusyError("the conversion was stopped; ask again", code="reader_killed") from None
         finally:

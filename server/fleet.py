@@ -39,8 +39,6 @@ logger = logging.getLogger("clarivox.server.fleet")
 LOOK_S = 0.05
 REAP_S = 1.0
 SWEEP_S = 60.0
-FORSAKEN_S = 3600.0
-"""Longer than any conversion takes."""
 FORGOTTEN_S = 5.0
 """Silence after which a worker of this machine whose process is gone counts as dead, whoever started it."""
 SICK = 70
@@ -204,16 +202,7 @@ class Supervisor:
             logger.warning("the ledger does not answer [%s]", error.code)
 
     def sweep(self) -> None:
-        """Delete the folders of attempts that nobody is at any more, and of conversions that nobody waits for."""
-        for path in self.work.iterdir() if self.work.is_dir() else ():
-            job_id, _, attempt = path.name.partition(".")
-            try:
-                age_s = time.time() - path.stat().st_mtime
-                gone = age_s > SWEEP_S and not self.runs(job_id, attempt) if attempt else age_s > FORSAKEN_S
-            except (ClarivoxError, OSError):
-                continue
-            if gone:
-                shutil.rmtree(path, ignore_errors=True)
+        """Delete what trainings left that have ended while nobody held them."""
         kept = self.settings.data_dir / "training"
         for path in kept.iterdir() if kept.is_dir() else ():
             try:
@@ -224,16 +213,6 @@ class Supervisor:
                 continue
             if gone:
                 shutil.rmtree(path, ignore_errors=True)
-
-    def runs(self, job_id: str, attempt: str) -> bool:
-        """Whether somebody is at this attempt at a job."""
-        from clarivox.server.job import State
-
-        try:
-            job = self.ledger.get(job_id)
-        except NotFoundError:
-            return False
-        return job.state is State.RUNNING and str(job.attempt) == attempt
 
 
 def forgotten(row: WorkerRow) -> bool:

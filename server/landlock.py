@@ -45,8 +45,12 @@ def programs() -> list[Path]:
     return sorted(path.resolve() for path in found)
 
 
-def keep_to(folders: Iterable[Path]) -> bool:
+def keep_to(folders: Iterable[Path], readable: Iterable[Path] = ()) -> bool:
     """Let this process, and all that it starts, see programs, and write and read below these folders only.
+
+    Args:
+        folders: to write to and to read.
+        readable: to read only, but for those of `folders` that lie below.
 
     Returns:
         Whether the system can.
@@ -63,7 +67,7 @@ def keep_to(folders: Iterable[Path]) -> bool:
     if rules < 0:
         return False
     try:
-        for path in (*map(Path, SYSTEM), *programs()):
+        for path in (*map(Path, SYSTEM), *programs(), *readable):
             _allow(library, rules, path, READ)
         _allow(library, rules, Path("/dev/null"), READ | WRITE_FILE)
         for folder in folders:

@@ -85,7 +85,8 @@ def child(channel: socket.socket, order: dict[str, Any]) -> None:
     """Limit this process for good, then do what the channel says until it ends; never returns."""
     status = 1
     try:
-        limit(Path(order["folder"]), order["memory_bytes"], order["file_bytes"], [Path(one) for one in order["others"]])
+        others, readable = ([Path(one) for one in order[name]] for name in ("others", "readable"))
+        limit(Path(order["folder"]), order["memory_bytes"], order["file_bytes"], others, readable)
         serve(channel)
         status = 0
     finally:
@@ -98,7 +99,9 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def limit(folder: Path, memory_bytes: int, file_bytes: int, others: Sequence[Path] = ()) -> None:
+def limit(
+    folder: Path, memory_bytes: int, file_bytes: int, others: Sequence[Path] = (), readable: Sequence[Path] = ()
+) -> None:
     """Bound memory, files and rights of this process, and let its temporary files lie in its job's folder.
 
     Args:
@@ -106,6 +109,7 @@ def limit(folder: Path, memory_bytes: int, file_bytes: int, others: Sequence[Pat
         memory_bytes: of its addresses.
         file_bytes: of one file.
         others: folders that it may write to beside its own.
+        readable: folders that it may only read.
     """
     die_with_parent()
     os.chdir(folder)
@@ -127,7 +131,7 @@ def limit(folder: Path, memory_bytes: int, file_bytes: int, others: Sequence[Pat
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails with EFBIG instead
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    keep_to((folder, *others))
+    keep_to((folder, *others), readable)
     confine()
 
 

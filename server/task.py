@@ -15,6 +15,9 @@ from clarivox.server.job import Job
 if TYPE_CHECKING:
     from clarivox.server.child_link import Child
 
+ROOM = "child"
+"""The part of a job's folder that its limited child may write to."""
+
 
 @dataclass
 class Task:
@@ -54,6 +57,11 @@ class Task:
     def key(self) -> str:
         """What its folder is called."""
         return f"{self.job.id}.{self.job.attempt}"
+
+    @property
+    def room(self) -> Path:
+        """Where its child works; beside it lie the inputs, which the child can only read."""
+        return self.folder / ROOM
 
     @property
     def stopped(self) -> bool:

@@ -149,7 +149,7 @@ def gathered(task: Task, shop: Shop, out: Path, modalities: tuple[str, ...]) -> 
     """
     task.enter("read")
     shutil.rmtree(task.folder, ignore_errors=True)
-    task.folder.mkdir(parents=True, mode=0o700)
+    task.room.mkdir(parents=True, mode=0o700)
     files = [file for file in task.job.inputs if file.role == Role.INPUT]
     sources = []
     for number, file in enumerate(files):
@@ -163,7 +163,7 @@ def gathered(task: Task, shop: Shop, out: Path, modalities: tuple[str, ...]) -> 
         "limits": limits_of(shop.settings),
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    with shop.nursery.child(task.folder, [out.parent]) as child:
+    with shop.nursery.child(task.room, [out.parent], readable=[task.folder]) as child:
         found = child.call(order, task.share(0, 1), size_bytes=10 * sum(file.bytes for file in files))
     return {key: int(found[key]) for key in ("images", "unreadable")}
 

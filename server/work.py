@@ -78,10 +78,10 @@ def prepare(task: Task, shop: Shop) -> None:
     started = time.monotonic()
     task.enter("read")
     shutil.rmtree(task.folder, ignore_errors=True)
-    task.folder.mkdir(parents=True, mode=0o700)
+    task.room.mkdir(parents=True, mode=0o700)
     source, like = laid_out(task.job, task.folder, shop.blobs)
     params = task.job.params
-    task.child = shop.nursery.child(task.folder)
+    task.child = shop.nursery.child(task.room, readable=[task.folder])
     order = {
         "do": "read",
         "source": str(source),
@@ -178,7 +178,7 @@ def enhanced_one(task: Task, shop: Shop, bundle: Bundle, given: Enhanced, tale: 
     from clarivox import enhance as one_path
     from clarivox.server import child_volume
 
-    params, volume = task.job.params, child_volume.unpack(given.facts, task.folder)
+    params, volume = task.job.params, child_volume.unpack(given.facts, task.room)
     try:
         result = one_path.enhance(
             volume,
@@ -193,7 +193,7 @@ def enhanced_one(task: Task, shop: Shop, bundle: Bundle, given: Enhanced, tale: 
     except MemoryError as cause:
         raise CapacityError("the volume takes more memory than the server has", code="no_memory") from cause
     tell_of(task, shop, volume, result, tale)
-    facts = child_volume.pack(result, task.folder, f"out-{given.place:03d}.raw")
+    facts = child_volume.pack(result, task.room, f"out-{given.place:03d}.raw")
     task.alive()
     return Enhanced(given.number, given.place, facts)
 
@@ -273,7 +273,7 @@ def stored(task: Task, shop: Shop, path: str, role: Role, media: str, name: str)
         FormatError: it is not where the child says (code bad_handover).
         CapacityError: the disk is full.
     """
-    sha256, size = shop.blobs.put_file(result_path(task.folder, path))
+    sha256, size = shop.blobs.put_file(result_path(task.room, path))
     task.alive()
     return FileRef(role, sha256, size, media, name)
 
@@ -302,7 +302,7 @@ def indexed(task: Task, shop: Shop, results: list[FileRef]) -> list[FileRef]:
         if not path:
             return []
         index = stored(task, shop, path, Role.INDEX, "application/octet-stream", "index.bin")
-        record(shop.ledger, task.job.id, index.sha256, task.folder / path, [sha256 for sha256, _ in sources])
+        record(shop.ledger, task.job.id, index.sha256, task.room / path, [sha256 for sha256, _ in sources])
     except InputError:
         return []  # a job does not fail because viewers cannot be shown its files
     return [index]

@@ -13,7 +13,7 @@ from clarivox.errors import OptionError
 from clarivox.server import fleet
 from clarivox.server.devices import Device, devices, listed, threads
 from clarivox.server.fleet import Supervisor, forgotten
-from clarivox.server.job import NewJob, State, WorkerRow
+from clarivox.server.job import NewJob, Outcome, State, WorkerRow
 from clarivox.server.ledger import Ledger
 from clarivox.server.orders import closed, opened
 from clarivox.server.settings import Settings
@@ -188,16 +188,15 @@ def test_a_worker_that_lives_is_not_forgotten():
     assert not forgotten(row)
 
 
-def test_folders_of_ended_attempts_are_swept(supervised, ledger):
+def test_what_ended_trainings_left_is_swept(supervised, ledger):
     one = supervised("say('ready')\ntime.sleep(60)")
-    job = claimed(ledger, one)
-    work = ledger.settings.data_dir / "work"
-    for name in (f"{job.id}.1", f"{job.id}.7", "convert-x", "00000000-0000-7000-8000-000000000000.1"):
-        (work / name).mkdir(parents=True)
-        os.utime(work / name, (0, 0))
-    (work / f"{job.id}.9").mkdir()
+    job, ended = claimed(ledger, one), claimed(ledger, one)
+    ledger.finish(ended.id, ended.attempt, Outcome(State.SUCCEEDED))
+    kept = ledger.settings.data_dir / "training"
+    for name in (job.id, ended.id, "00000000-0000-7000-8000-000000000000"):
+        (kept / name).mkdir(parents=True)
     one.sweep()
-    assert sorted(path.name for path in work.iterdir()) == [f"{job.id}.1", f"{job.id}.9"]
+    assert [path.name for path in kept.iterdir()] == [job.id]
 
 
 def test_devices_are_what_the_settings_name(monkeypatch):
