@@ -90,7 +90,16 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-@dataclass
+STARTED: list[Served] = []
+
+
+def end_all() -> None:
+    """Kill every server that this process started."""
+    for one in STARTED:
+        one.kill()
+
+
+@dataclass(eq=False)
 class Served:
     """`clarivox serve` on a folder; started, killed and started again on the same port."""
 
@@ -105,6 +114,8 @@ class Served:
 
     def start(self) -> None:
         """Start it; returns at once."""
+        if self not in STARTED:
+            STARTED.append(self)
         self.port = self.port or free_port()
         self.data.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, **{f"CLARIVOX_{name}": value for name, value in self.settings.items()}}

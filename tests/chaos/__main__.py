@@ -10,6 +10,7 @@ python -m tests.chaos cuts --hits 200                 # power cuts, replayed fro
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from typing import Any
 from tests.benchmarks.measure import gate, options, report
 from tests.chaos import cuts, full, kills
 from tests.chaos.verdict import Verdict
+from tests.served import end_all
 
 
 def hit(arguments: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Verdict, dict[str, Any]]:
@@ -83,10 +85,14 @@ def main() -> int:
     arguments = parser.parse_args()
     call, title, hits, jobs = RUNS[arguments.what]
     arguments.hits, arguments.jobs = arguments.hits or hits, arguments.jobs or jobs
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended too
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="clarivox-chaos-") as made:
         folder = (arguments.keep or Path(made)).absolute()
-        row, verdict, more = call(arguments, folder)
+        try:
+            row, verdict, more = call(arguments, folder)
+        finally:
+            end_all()
     row |= {"seconds": round(time.monotonic() - started), "seed": arguments.seed}
     gates = verdict.gates()
     if arguments.what != "cuts":
