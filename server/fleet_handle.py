@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 AGAIN_S = 0.5
 """Wait before a supervisor that died is replaced; doubled while it dies at once, up to `LONGEST_S`."""
 LONGEST_S = 30.0
+LASTED_S = 3.0
+"""A supervisor that lived so long did not fail at its start: the next one need not wait."""
 GRACE_S = 10.0
 """Beyond the time for draining, after which it is killed."""
 
@@ -81,7 +83,7 @@ class SupervisorHandle:
             if self._stopping.is_set():
                 return
             logger.error("the supervisor ended with status %d and is started again", process.returncode)
-            wait = AGAIN_S if time.monotonic() - began > LONGEST_S else min(LONGEST_S, 2 * wait)
+            wait = AGAIN_S if time.monotonic() - began > LASTED_S else min(LONGEST_S, 2 * wait)
             self._stopping.wait(wait)
 
     def _started(self) -> subprocess.Popen[bytes]:
