@@ -20,7 +20,7 @@ from typing import Any
 
 from tests.benchmarks.measure import gate, options, report
 from tests.benchmarks.server_latency import SETTINGS, SLOW_BUNDLE, slow_image, submitted, waited
-from tests.chaos.load import put
+from tests.chaos.load import image, put, send
 from tests.served import Served, memory_mib
 
 IMPORT = (sys.executable, "-c", "import torch, monai")
@@ -34,14 +34,19 @@ def imported_s() -> float:
     return time.perf_counter() - started
 
 
-def started(server: Served) -> tuple[float, float]:
-    """Seconds until the first answer, and until it is ready."""
+def started(server: Served) -> tuple[float, float, float]:
+    """Seconds until the first answer, until it is ready, and until a small job that is sent then is done."""
     begun = time.perf_counter()
     server.start()
     server.answers("/livez", 30)
     first = time.perf_counter() - begun
     server.answers("/readyz", 60)
-    return first, time.perf_counter() - begun
+    ready = time.perf_counter() - begun
+    line = server.line(60)
+    answer = send(line, "identity", image(1), "first", way=0)
+    waited(line, answer.json()["id"], ("succeeded",))
+    line.close()
+    return first, ready, time.perf_counter() - begun
 
 
 def recovered_s(server: Served) -> float:
@@ -74,16 +79,17 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--untimed", action="store_true", help="print absolute times, gate ratios and memory only")
     arguments = parser.parse_args()
-    imports, firsts, readies, memory = [], [], [], {}
+    imports, firsts, readies, done, memory = [], [], [], [], {}
     imported_s()
     for turn in range(arguments.repeats):
         with tempfile.TemporaryDirectory() as folder:
             imports.append(imported_s())
             server = Served(Path(folder, "data"), {**SETTINGS, "LEASE_S": str(LEASE_S)})
             try:
-                first, ready = started(server)
+                first, ready, ended = started(server)
                 firsts.append(first)
                 readies.append(ready)
+                done.append(ended)
                 if turn == arguments.repeats - 1:
                     time.sleep(3)
                     memory = {part: memory_mib(found) for part, found in server.tree().items() if found}
@@ -94,6 +100,7 @@ def main() -> int:
         {"what": 'python -c "import torch, monai"', "median": statistics.median(imports), "unit": "s"},
         {"what": "first HTTP answer", "median": statistics.median(firsts), "unit": "s"},
         {"what": "ready to infer", "median": statistics.median(readies), "unit": "s"},
+        {"what": "a small job that is sent then is done", "median": statistics.median(done), "unit": "s"},
         {"what": "a killed worker's job runs again", "median": back, "unit": "s"},
     ]
     rows += [{"what": f"memory of {part}, idle", "median": value, "unit": "MiB"} for part, value in memory.items()]
