@@ -160,6 +160,19 @@ def test_ohif_finds_the_new_series_in_the_same_study(server: Served, series: Pat
     assert nibabel.load(path).shape == clarivox_io.read(series).shape[1:]
 
 
+def test_one_series_of_a_study_in_one_zip_is_enhanced_alone(server: Served, tmp_path: Path) -> None:
+    study = tmp_path / "study.zip"
+    with zipfile.ZipFile(study, "w") as archive:
+        for kind in ("ct", "pet"):
+            for number, path in enumerate(series_of(kind, tmp_path / kind)):
+                archive.write(path, f"{kind}{number}.dcm")
+    upload(server, "study", study)
+    assert infer(server, "study", "json", model="identity")[0] == 200
+    wanted = next(one for one in clarivox_io.scan(study) if one.modality == "PT")
+    status, told, _ = infer(server, wanted.series_uid, "json", model="identity")
+    assert (status, told["metrics"]["volumes"], told["Modality"]) == (200, 1, "PT")
+
+
 def test_the_server_answers_while_it_enhances(server: Served, nifti: Path) -> None:
     upload(server, "busy", nifti)
     body, kind = form({"params": '{"report": false}'}, {})
