@@ -87,6 +87,36 @@ def test_whoever_waits_for_the_result_gets_the_same_answer(server: Served, name:
     assert (form.status, form.problem) in row.answers
 
 
+NAMES = ["text", "no rows", "slope NaN", "sequences 5000 deep", "zip in zip", "NIfTI, gz bomb", "MHA with data in LIST"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_client_of_monai_label_gets_it_too(server: Served, name: str):
+    row = next(row for row in hostile.rows() if row.name == name)
+    put = f'--x\r\nContent-Disposition: form-data; name="file"; filename="../../{hostile.CANARY}.nii"\r\n\r\n'.encode()
+    line = server.line(60)
+    body = put + row.make() + b"\r\n--x--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert line.ask("PUT", "/datastore/image?image=hostile", body, kind).status == 200
+    answer = line.ask("POST", "/infer/identity?image=hostile&output=image")
+    line.close()
+    assert (answer.status, answer.problem) in row.answers
+
+
+def test_what_a_client_stored_never_becomes_a_page_of_the_server(server: Served):
+    page = b"<!DOCTYPE html><script>alert(1)</script>"
+    line = server.line()
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.html"\r\n\r\n' + page + b"\r\n--x--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert line.ask("PUT", "/datastore/image?image=page.html", body, kind).status == 200
+    answer = line.ask("GET", "/datastore/image?image=page.html")
+    line.close()
+    assert answer.body == page
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-disposition"].startswith("attachment")
+
+
 @pytest.mark.parametrize(
     ("content", "codes"),
     [
