@@ -3,6 +3,8 @@
 
 import asyncio
 import hashlib
+import os
+import random
 import threading
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from clarivox.errors import CapacityError
 from clarivox.server.blobs import Blobs
+from clarivox.server.downloads import Warm
 from clarivox.server.job import NewJob, State
 from clarivox.server.ledger import Ledger
 from clarivox.server.patience import Patience
@@ -94,6 +97,63 @@ def test_a_cancelled_pump_leaves_no_thread_with_a_file(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert not list(blobs.temporary.iterdir())
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["in memory", "on the disk"])
+def test_a_file_is_read_whole_and_closed(tmp_path: Path, warm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = random.Random(0).randbytes(700_001)
+    (tmp_path / "file").write_bytes(content)
+    if not warm:
+
+        def cold(*_: object) -> int:
+            raise BlockingIOError
+
+        monkeypatch.setattr("os.preadv", cold)
+    handle = os.open(tmp_path / "file", os.O_RDONLY)
+
+    async def run() -> bytes:
+        file, found = Warm(handle), bytearray()
+        while piece := await file.read(1 << 18):
+            found += piece
+        await file.seek(700_000)
+        assert await file.read(10) == content[-1:]
+        file.close()
+        return bytes(found)
+
+    assert asyncio.run(run()) == content
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(handle)
+
+
+def test_a_download_that_is_cancelled_closes_its_file_after_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(1000))
+    handle = os.open(tmp_path / "file", os.O_RDONLY)
+    closed: list[bool] = []
+
+    def slow(given: int, size: int, offset: int) -> bytes:
+        time.sleep(0.1)
+        os.fstat(given)
+        closed.append(False)
+        return b""
+
+    monkeypatch.setattr("os.pread", slow)
+
+    async def run() -> None:
+        file = Warm(handle)
+        reading = asyncio.create_task(file.read(2000))
+        await asyncio.sleep(0.02)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        file.close()
+        await asyncio.sleep(0.2)
+
+    asyncio.run(run())
+    assert closed == [False]
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(handle)
 
 
 def sent(messages: list[tuple[float, int]], idle_s: float, body_bytes: int, length: int = -1) -> int:
