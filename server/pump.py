@@ -11,6 +11,8 @@ from types import TracebackType
 
 HIGH, LOW = 2 << 20, 1 << 20
 """Bytes that may wait for the slowest thread, and how few must be left before more are taken."""
+BATCH = 1 << 19
+"""Bytes that are handed over at once: threads that take turns at the interpreter lose time with each turn."""
 
 
 class Pump:
@@ -31,6 +33,8 @@ class Pump:
         self._room = asyncio.Event()
         self._given, self._done = 0, [0] * len(sinks)
         self._wanted = -1
+        self._pieces: list[bytes] = []
+        self._held = 0
         self._queues: list[SimpleQueue[bytes | None]] = [SimpleQueue() for _ in sinks]
         self._pool = ThreadPoolExecutor(len(sinks), "pump")
         self._jobs: list[Future[None]] = [self._pool.submit(self._run, i, sink) for i, sink in enumerate(sinks)]
@@ -51,6 +55,7 @@ class Pump:
         self._check()
 
     async def _stop(self) -> None:
+        self._hand_over()
         for queue in self._queues:
             queue.put(None)
         ended = asyncio.gather(*(asyncio.wrap_future(job) for job in self._jobs), return_exceptions=True)
@@ -61,10 +66,16 @@ class Pump:
             self._pool.shutdown(wait=True)
 
     async def put(self, piece: bytes) -> None:
-        """Take a piece; waits where too many are held."""
-        for queue in self._queues:
-            queue.put(piece)
-        self._given += len(piece)
+        """Take a piece; waits where too many are held. An empty one is handed on by itself, after those before it."""
+        if piece:
+            self._pieces.append(piece)
+            self._held += len(piece)
+            if self._held < BATCH:
+                return
+        self._hand_over()
+        if not piece:
+            for queue in self._queues:
+                queue.put(piece)
         if self._given - min(self._done) <= HIGH:
             return
         self._wanted = self._given - LOW
@@ -74,6 +85,14 @@ class Pump:
                 await self._room.wait()
             self._check()
         self._wanted = -1
+
+    def _hand_over(self) -> None:
+        if self._held:
+            batch = b"".join(self._pieces)
+            self._given += len(batch)
+            self._pieces, self._held = [], 0
+            for queue in self._queues:
+                queue.put(batch)
 
     def _check(self) -> None:
         for job in self._jobs:

@@ -70,7 +70,7 @@ def test_what_a_sink_raises_comes_out_and_no_thread_stays(after: int) -> None:
     async def run() -> None:
         async with Pump(full, lambda piece: None) as pump:
             for _ in range(40):
-                await pump.put(bytes(1 << 18))
+                await pump.put(bytes(1 << 19))
             await pump.put(b"last")
 
     with pytest.raises(CapacityError, match="full"):
