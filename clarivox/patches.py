@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import clarivox.io
-from clarivox.errors import OptionError
+from clarivox.errors import OptionError, RescaleError
 from clarivox.image_cache import CachedImages, Groups, ImageCache, bytes_of, sides_of
 from clarivox.splits import examples
 from clarivox.training_log import Shown
@@ -60,11 +60,19 @@ def pictures(
         scale: the value that becomes 1; None takes the 99th percentile.
         weight: the volume's, among others.
 
+    Raises:
+        RescaleError: there are values beyond `scale`, as in a radiograph of 12 bits (code beyond_scale).
+
     >>> v = Volume(np.ones((1, 8, 8, 3), np.float32), np.diag([1.0, 1.0, 5.0, 1.0]))
     >>> [(len(group.images), group.weight) for group in pictures(v, shrink={1.0: 0.75, 0.5: 0.25})]
     [(3, 0.75), (3, 0.25)]
     """
     values = torch.from_numpy(np.ascontiguousarray(volume.values()[0]))
+    if scale is not None and float(values.max()) > 1.01 * scale:
+        raise RescaleError(
+            f"the recipe is for values up to {scale:g}; found {float(values.max()):g}; convert the images to that range",
+            code="beyond_scale",
+        )
     values = values / (scale or float(np.percentile(values.numpy(), 99)) or 1.0)
     spacing = volume.spacing_mm
     cubes = min(values.shape) >= 64 and max(spacing) < 1.2 * min(spacing)

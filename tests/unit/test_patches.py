@@ -9,7 +9,7 @@ from monai.transforms import Compose
 
 from clarivox import io
 from clarivox.degradations import degraded
-from clarivox.errors import BundleError, OptionError, SeriesError
+from clarivox.errors import BundleError, OptionError, RescaleError, SeriesError
 from clarivox.patches import Patches, Pictures, Validation, cropped, pictures, pictures_of, spread, volumes_of
 from clarivox.splits import examples
 from clarivox.transforms.elastic import RandElastic
@@ -176,3 +176,11 @@ def test_patches_can_be_bent_and_zoomed_before_they_are_made_worse(tmp_path: Pat
 def test_many_groups_give_no_more_pictures_than_wanted() -> None:
     many = [Pictures((torch.full((1, 8, 8), float(n)),)) for n in range(100)]
     assert [float(image.mean()) for image in spread(many, each=1, most=4)] == [12.0, 37.0, 62.0, 87.0]
+
+
+def test_values_beyond_what_a_recipe_is_for_are_refused_before_the_first_step() -> None:
+    twelve_bits = Volume(np.full((1, 32, 32, 1), 3000, np.uint16), np.eye(4))
+    with pytest.raises(RescaleError) as refused:
+        pictures(twelve_bits, scale=255)
+    assert refused.value.code == "beyond_scale"
+    assert pictures(Volume(np.full((1, 32, 32, 1), 255, np.uint8), np.eye(4)), scale=255)
