@@ -70,7 +70,7 @@ def pictures(
     values = torch.from_numpy(np.ascontiguousarray(volume.values()[0]))
     if scale is not None and float(values.max()) > 1.01 * scale:
         raise RescaleError(
-            f"the recipe is for values up to {scale:g}; found {float(values.max()):g}; convert the images to that range",
+            f"the recipe is for values up to {scale:g}; found {float(values.max()):g}; bring the images to that range",
             code="beyond_scale",
         )
     values = values / (scale or float(np.percentile(values.numpy(), 99)) or 1.0)
