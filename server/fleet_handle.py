@@ -79,7 +79,8 @@ class SupervisorHandle:
             self._begun.set()
             process.wait()
             if process.stdin is not None:
-                process.stdin.close()
+                with suppress(BrokenPipeError):  # what a child that died at once did not read
+                    process.stdin.close()
             if self._stopping.is_set():
                 return
             logger.error("the supervisor ended with status %d and is started again", process.returncode)
