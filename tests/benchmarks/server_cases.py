@@ -75,7 +75,7 @@ class StandIn:
 def quick(folder: Path) -> Iterator[tuple[Served, dict[str, list[str]]]]:
     """A server without workers but with a stand-in, and names of things that are there, by the name in a path."""
     settings = Settings(data_dir=folder / "data", disk_watermark_bytes=0, owner_jobs=100_000, queue_jobs=100_000)
-    given = {"DEVICES": "none", "DISK_WATERMARK_BYTES": "0", "OWNER_JOBS": "100000", "QUEUE_JOBS": "100000"}
+    given = {"DEVICES": "cpu", "DISK_WATERMARK_BYTES": "0", "OWNER_JOBS": "100000", "QUEUE_JOBS": "100000"}
     server = Served(folder / "data", {**given, "WORKERS_CPU": "0"})
     server.start()
     server.answers("/livez", 60)

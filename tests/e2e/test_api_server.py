@@ -140,7 +140,7 @@ def test_a_stop_lets_who_waits_know_and_keeps_the_job(tmp_path: Path) -> None:
 
 
 def test_who_waits_for_one_answer_cancels_by_going_and_hears_of_a_stop(tmp_path: Path) -> None:
-    server = Served(tmp_path / "data", {"DEVICES": "none", "WORKERS_CPU": "0"})
+    server = Served(tmp_path / "data", {"DEVICES": "cpu", "WORKERS_CPU": "0"})
     server.start()
     try:
         server.answers("/livez", 60)
