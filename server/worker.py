@@ -197,12 +197,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no message
-    threading.Thread(target=warm, daemon=True).start()
     order = json.loads(sys.stdin.readline())
     worker = built(order, out)
     signal.signal(signal.SIGTERM, worker.drain)
     if stop:
         worker.drain()
+    warm()
     status = worker.run()
     finished()
     sys.stdout.flush()
@@ -217,7 +217,7 @@ def finished() -> None:
 
 
 def warm() -> None:
-    """Import what takes long while the rest is read."""
+    """Import what takes long, before any thread begins: two that import torch at once find it half made."""
     for name in ("monai.bundle", "clarivox.windows", "clarivox.prepare", "clarivox.restore"):
         importlib.import_module(name)
 
