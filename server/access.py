@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from anyio import CapacityLimiter, to_thread
 from fastapi.routing import iter_route_contexts
 
 from clarivox.errors import CapacityError
@@ -38,6 +39,7 @@ class Access:
     def __init__(self, app: App, audit: Audit | None) -> None:
         self.app = app
         self.audit = audit
+        self.writers = CapacityLimiter(8)
 
     async def __call__(
         self,
@@ -57,7 +59,7 @@ class Access:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 try:
-                    self._record(scope, message)
+                    await self._record(scope, message)
                 except CapacityError as error:
                     withheld = True
                     await refuse(send, error)
@@ -69,7 +71,7 @@ class Access:
         finally:
             self._say(scope, status, time.monotonic() - began)
 
-    def _record(self, scope: Message, message: Message) -> None:
+    async def _record(self, scope: Message, message: Message) -> None:
         """Write the audit before the answer begins: nobody gets what was not written down."""
         route = pattern(scope)
         refused = message["status"] in (401, 403)
@@ -77,18 +79,18 @@ class Access:
             return
         caller = scope.get("state", {}).get("caller")
         client = scope.get("client")
-        self.audit.record(
-            Entry(
-                at=time.time(),
-                event=event_of(scope["method"], route, message["status"]),
-                actor=caller.owner if caller else "unknown",
-                source=client[0] if client else "",
-                method=scope["method"] if scope["method"] in METHODS else "",
-                route=route,
-                object=self._object(scope, message),
-                status=message["status"],
-            )
+        entry = Entry(
+            at=time.time(),
+            event=event_of(scope["method"], route, message["status"]),
+            actor=caller.owner if caller else "unknown",
+            source=client[0] if client else "",
+            method=scope["method"] if scope["method"] in METHODS else "",
+            route=route,
+            object=self._object(scope, message),
+            status=message["status"],
         )
+        # In a thread: a write waits while the disk syncs, and nobody else shall wait with it.
+        await to_thread.run_sync(self.audit.record, entry, limiter=self.writers)
 
     def _object(self, scope: Message, message: Message) -> str:
         """What was acted on: a name of ours, or a keyed digest of a client's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from clarivox.server.clock import Steady, wall
 WAL_FROM = (3, 51, 3)
 """Before it, two connections that write and checkpoint at one instant could damage the file (sqlite.org/wal.html)."""
 BUSY_MS = 30_000
+LOOK_S = 0.001
+"""Between two looks for a lock of SQLite."""
 IDLE_MS = 15_000
 """PostgreSQL takes its locks from a process that stops for so long in the middle of a transaction."""
 IDLE_STATE = "25P03"
@@ -194,16 +197,42 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads before it writes would fail, not wait, where another wrote in between.
+    # A transaction that reads before it writes would fail, not wait, where another wrote in between. SQLite looks for a
+    # lock at growing intervals, up to a tenth of a second; looking often here keeps readers from waiting that long.
     immediate = connection.get_execution_options().get("immediate")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError("the driver of SQLite is another than the standard library's")
+    until = time.monotonic() + BUSY_MS / 1000
+    driver.execute("PRAGMA busy_timeout=0")
+    _begin_until(driver, "BEGIN IMMEDIATE" if immediate else "BEGIN", until)
+    if not immediate:
+        _begin_until(driver, "SELECT 1 FROM sqlite_schema LIMIT 1", until)
+    driver.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+
+
+def _begin_until(driver: sqlite3.Connection, statement: str, until: float) -> None:
+    """Run a statement as soon as its lock is free."""
+    while True:
+        try:
+            driver.execute(statement).fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            _wait_or_raise(error, until)
+
+
+def _wait_or_raise(error: sqlite3.OperationalError, until: float) -> None:
+    busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    if not busy or time.monotonic() > until:
+        raise error
+    time.sleep(LOOK_S)
 
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     try:
         yield
-    except (exc.OperationalError, exc.DatabaseError, exc.TimeoutError) as error:
+    except (exc.OperationalError, exc.DatabaseError, exc.TimeoutError, sqlite3.OperationalError) as error:
         plain = _plain(error)
         if plain is None:
             raise
@@ -217,6 +246,6 @@ def _plain(error: Exception) -> ClarivoxError | None:
     if "malformed" in said or "not a database" in said:
         return ServiceError("the ledger is damaged; stop the server and restore a backup", code="ledger_damaged")
     lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
-    if lost or isinstance(error, exc.OperationalError | exc.TimeoutError):
+    if lost or isinstance(error, exc.OperationalError | exc.TimeoutError | sqlite3.OperationalError):
         return BusyError("the ledger's database does not answer; ask again", code="database_away")
     return None

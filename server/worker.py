@@ -63,8 +63,12 @@ class Worker:
 
     def run(self) -> int:
         """Work until drained, renewed or sick; the exit status."""
-        self.shop.nursery.start()
         self.pulse.start()
+        if self.shop.device == "cpu":
+            # Of this thread and of those it starts. The pulse holds the ledger's lock now and then, and must not wait
+            # for a processor meanwhile.
+            os.nice(NICENESS)
+        self.shop.nursery.start()
         self.listen()
         self.preload()
         self.pulse.become("ready")
@@ -241,8 +245,6 @@ def built(order: dict[str, Any], out: int | None) -> Worker:
     own = settings.data_dir / "bundles"
     own.mkdir(exist_ok=True)
     shelf = Shelf(settings.model_cache_bytes, [*settings.bundle_dirs, own])
-    if order["device"] == "cpu":
-        os.nice(NICENESS)
     shop = Shop(settings, ledger, blobs, shelf, Nursery(settings), order["device"], order["device_name"])
     return Worker(shop, order["id"], order["host"], out)
 
