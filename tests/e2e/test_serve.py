@@ -131,9 +131,10 @@ def test_what_is_wrong_is_said_with_the_servers_code(served: Served, folder: Pat
 
 
 def test_a_ctrl_c_cancels_the_job(served: Served, folder: Path) -> None:
+    ran("sample", "mr", "-o", str(folder / "large"), "--size", "192", "--slices", "24")
     words = [
         "submit",
-        str(folder / "image.nii.gz"),
+        str(folder / "large" / "image"),
         "-b",
         LONG[0],
         "-o",
