@@ -39,15 +39,32 @@ export class Viewer {
     if (uids.some((uid) => !uid)) throw new Error("the derived series is stored; it will be in the list when the study is opened again");
     await this.commands.runCommand("setViewportGridLayout", { numRows: 1, numCols: 2 });
     await pause(300);
-    const ids = [...this.viewportGridService.getState().viewports.keys()];
-    this.viewportGridService.setDisplaySetsForViewports(ids.slice(0, 2).map((viewportId, n) => ({ viewportId, displaySetInstanceUIDs: [uids[n]] })));
-    await this.link(ids.slice(0, 2));
+    const ids = await this.filled([source, derived], uids);
+    await this.link(ids);
+  }
+
+  /** Put two series into the two viewports until each shows its own: the new layout may fill them itself a moment later. */
+  async filled(series, uids) {
+    let ids = [];
+    for (let n = 0; n < 40; n++) {
+      ids = [...this.viewportGridService.getState().viewports.keys()].slice(0, 2);
+      const wrong = ids.some((id, place) => this.viewportGridService.getDisplaySetsUIDsForViewport(id)?.[0] !== uids[place]);
+      if (ids.length === 2 && wrong)
+        this.viewportGridService.setDisplaySetsForViewports(ids.map((viewportId, place) => ({ viewportId, displaySetInstanceUIDs: [uids[place]] })));
+      await pause(250);
+      if (ids.length === 2 && !wrong && ids.every((id, place) => this.image(id).includes(series[place]))) break;
+    }
+    return ids;
+  }
+
+  /** The address of the image that a viewport shows; "" before there is one. */
+  image(id) {
+    return this.cornerstoneViewportService.getCornerstoneViewport(id)?.getCurrentImageId?.() ?? "";
   }
 
   /** Scroll, window and zoom of viewports go together, from when each shows its image: a camera that is linked before has no scale. */
   async link(ids) {
-    const service = this.cornerstoneViewportService, shown = (id) => service.getCornerstoneViewport(id)?.getCurrentImageId?.();
-    for (let n = 0; n < 100 && !ids.every(shown); n++) await pause(100);
+    const service = this.cornerstoneViewportService;
     await pause(300);
     for (const id of ids) {
       service.getCornerstoneViewport(id).resetCamera();

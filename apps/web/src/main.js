@@ -20,6 +20,7 @@ async function begin() {
   try {
     const [found] = await Promise.all([server.bundles(), server.ready().then(tell, tell)]);
     state.bundles = found;
+    offer(); // an image may have been dropped before the bundles were known
     const kept = JSON.parse(sessionStorage.getItem("clarivox-cases") ?? "[]");
     for (const one of kept) take(Case.kept(one));
   } catch (error) {
