@@ -223,6 +223,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--uploads", type=int, default=20, help="at once")
     parser.add_argument("--parallel-mb", type=int, default=1000, help="MB of each of those")
+    parser.add_argument("--slack", type=float, default=1.0, help="divides the limit of the upload, for shared machines")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "data").mkdir()
@@ -237,7 +238,12 @@ def main() -> int:
     for words in problems:
         print(words)
     gates = [
-        gate("upload, over the slowest of its parts", rate["upload"] / slowest, at_least=0.7, unit="times"),
+        gate(
+            "upload, over the slowest of its parts",
+            rate["upload"] / slowest,
+            at_least=0.7 / arguments.slack,
+            unit="times",
+        ),
         gate("download, over FileResponse", rate["download"] / rate["FileResponse"], at_least=2, unit="times"),
         gate("API and supervisor during parallel uploads", most, at_most=250, unit="MiB"),
         gate("uploads that failed", len(problems), at_most=0, unit="uploads"),
