@@ -38,6 +38,9 @@ class Entry:
     """new, sent, done or failed."""
     job: str = ""
     tries: int = 0
+    """How often it was sent, ever: each time asks for another job."""
+    before: int = 0
+    """How many of those were before it was last let in anew."""
     code: str = ""
     words: str = ""
 
@@ -102,9 +105,7 @@ class Watch:
         """Let entries that failed be tried anew; how many."""
         failed = [entry for entry in self.entries.values() if entry.state == FAILED]
         for entry in failed:
-            # Another mark makes another idempotency key: the job that failed is not asked for again.
-            self.entries.pop(entry.name)
-            self._seen.pop(entry.name, None)
+            entry.state, entry.before = "new", entry.tries
         self._keep()
         return len(failed)
 
@@ -130,7 +131,7 @@ class Watch:
                 return
             except ClarivoxError as error:
                 entry.code, entry.words, entry.job = error.code, str(error), ""
-                entry.state = FAILED if entry.tries >= self.tries or not retryable(error) else "new"
+                entry.state = FAILED if entry.tries - entry.before >= self.tries or not retryable(error) else "new"
             self._keep()
         yield entry
 

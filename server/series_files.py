@@ -48,9 +48,10 @@ def series_of(parts: Services, job: Job) -> tuple[Series, Series]:
     made = {one.sha256 for one in job.results if one.role == Role.RESULT}
     given = {one.sha256 for one in job.inputs if one.role == Role.INPUT}
     known = parts.dicom.of_index(index.sha256) if index is not None else []
-    derived = next((one for one in known if made & set(sources_of(one))), None)
+    files = [(one, set(sources_of(one))) for one in known]
+    derived = next((one for one, held in files if made & held), None)
     wanted = job.params.get("series")
-    sources = [one for one in known if given & set(sources_of(one)) and one.uid == (wanted or one.uid)]
+    sources = [one for one, held in files if given & held and one.uid == (wanted or one.uid)]
     source = next((one for one in sources if derived is not None and one.study == derived.study), None)
     if derived is None or source is None:
         raise NotFoundError("the job has no DICOM series here", code="no_such_object")

@@ -18,13 +18,14 @@ class Server:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.sent: list[str] = []
+        self.outcome: dict[str, Any] = {"state": "succeeded"}
         self.troubles: list[Exception | None] = []
 
     def submit(self, path: Path, bundle: str, *, idempotency_key: str, **params: Any) -> Job:
         self.trouble()
         self.sent.append(path.name)
         results = [{"role": "result", "name": "result.nii.gz", "sha256": "0" * 64}]
-        content = {"id": idempotency_key[:12], "state": "succeeded", "results": results}
+        content = {"id": idempotency_key[:12], "results": results, **self.outcome}
         return self.jobs.setdefault(idempotency_key[:12], Job.of(content))
 
     def follow(self, job: str) -> Iterator[Job]:
@@ -110,3 +111,13 @@ def test_what_cannot_be_read_fails_at_once_and_what_may_do_better_is_tried_again
 def test_results_cannot_come_in_again(server: Server, folder: Path) -> None:
     with pytest.raises(OptionError, match="within"):
         Watch(server, folder / "in", folder / "in" / "out", "identity")  # type: ignore[arg-type]
+
+
+def test_what_failed_on_the_server_is_asked_for_as_another_job(server: Server, folder: Path) -> None:
+    watch = watching(server, folder)
+    server.outcome = {"state": "failed", "error": {"code": "unsupported_format", "status": 415, "detail": "no image"}}
+    assert {entry.state for entry in watch.look()} == {"failed"}
+    server.outcome = {"state": "succeeded"}
+    assert watch.again() == 2
+    assert [entry.state for entry in watch.look()] == ["done", "done"]
+    assert len(server.jobs) == 4, "the same key would give the job that failed once more"
