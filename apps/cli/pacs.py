@@ -10,7 +10,7 @@ import typer
 
 from clarivox.cli.enhance import parsed
 from clarivox.cli.screen import complain, say, table, watched
-from clarivox.cli.submit import SERVER, Authority, Key, Server
+from clarivox.cli.submit import SERVER, Authority, Key, Options, Server, Strength
 from clarivox.errors import CancelledError, ClarivoxError
 from clarivox.progress import Step
 
@@ -44,10 +44,8 @@ def enhance(
     server: Server = SERVER,
     key: Key = None,
     authority: Authority = None,
-    options: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the bundle; may be repeated.")
-    ] = None,
-    strength: Annotated[float, typer.Option(help="Share of the change to apply, 0 to 1.")] = 1.0,
+    options: Options = None,
+    strength: Strength = 1.0,
 ) -> None:
     """Fetch the series of STUDY, enhance them on a server, and store the derived series in the PACS.
 

@@ -32,6 +32,10 @@ Authority = Annotated[
     Path | None,
     typer.Option(metavar="PEM", help="The authority that signed its certificate.", rich_help_panel="Server"),
 ]
+Options = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the bundle; may be repeated.")
+]
+Strength = Annotated[float, typer.Option(help="Share of the change to apply, 0 to 1.")]
 
 
 def submit(
@@ -45,10 +49,8 @@ def submit(
     server: Server = SERVER,
     key: Key = None,
     authority: Authority = None,
-    options: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the bundle; may be repeated.")
-    ] = None,
-    strength: Annotated[float, typer.Option(help="Share of the change to apply, 0 to 1.")] = 1.0,
+    options: Options = None,
+    strength: Strength = 1.0,
     engine: Annotated[Engine, typer.Option(help="What runs the network; openvino on a CPU only.")] = Engine.TORCH,
     series: Annotated[str | None, typer.Option(help="Which of several series; all by default.")] = None,
     form: Annotated[Form | None, typer.Option("--as", help="Format of the result; the source's by default.")] = None,

@@ -11,7 +11,7 @@ import typer
 
 from clarivox.cli.enhance import parsed
 from clarivox.cli.screen import say
-from clarivox.cli.submit import SERVER, Authority, Key, Server
+from clarivox.cli.submit import SERVER, Authority, Key, Options, Server, Strength
 
 LOOK_S = 1.0
 
@@ -23,10 +23,8 @@ def watch(
     server: Server = SERVER,
     key: Key = None,
     authority: Authority = None,
-    options: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the bundle; may be repeated.")
-    ] = None,
-    strength: Annotated[float, typer.Option(help="Share of the change to apply, 0 to 1.")] = 1.0,
+    options: Options = None,
+    strength: Strength = 1.0,
     settle: Annotated[float, typer.Option(min=0, help="Seconds that an entry must stay the same.")] = 10.0,
     tries: Annotated[int, typer.Option(min=1, help="How often an entry is sent before it counts as failed.")] = 3,
     once: Annotated[bool, typer.Option("--once", help="End when all that is there now is worked through.")] = False,
