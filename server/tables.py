@@ -240,3 +240,71 @@ dicom_series = Table(
     PrimaryKeyConstraint("job_id", "sha256", "study", "series"),
     Index("dicom_series_study", "study", "series"),
 )
+
+# pacs: what came in, what becomes of it, where results go; of identifiers digests only, as above
+pacs_instance = Table(
+    "pacs_instance",
+    metadata,
+    Column("series", String(32), nullable=False),
+    Column("sop", String(32), nullable=False),
+    Column("study", String(32), nullable=False),
+    Column("calling", String(16), nullable=False),
+    Column("called", String(16), nullable=False),
+    Column("file", String(64), nullable=False),  # its name in the folder of what came in
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("received", Double, nullable=False),
+    Column("versions", Integer, nullable=False),  # how often it came with other bytes; the newest are kept
+    PrimaryKeyConstraint("series", "sop"),
+    Index("pacs_instance_sop", "sop"),
+    Index("pacs_instance_file", "file", unique=True),
+)
+
+pacs_series = Table(
+    "pacs_series",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    Column("series", String(32), nullable=False, unique=True),
+    Column("source", String(16), nullable=False),  # dimse, orthanc, web
+    Column("calling", String(16), nullable=False),
+    Column("state", String(16), nullable=False),  # open, routed, ignored, failed
+    Column("first", Double, nullable=False),  # since it is open, by the even clock of the leases, as `last`
+    Column("last", Double, nullable=False),
+    Column("seq", COUNTER, nullable=False),  # goes up with all that comes, so that nothing is closed unseen
+    Column("rule", String(255)),
+    Column("code", String(64)),
+    Column("jobs", Document, nullable=False),
+    Index("pacs_series_state", "state", "last"),
+)
+
+pacs_delivery = Table(
+    "pacs_delivery",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    Column("job_id", IDENTIFIER, nullable=False),
+    Column("destination", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # waiting, done, dead
+    Column("tries", Integer, nullable=False),
+    Column("not_before", Double, nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("code", String(64)),
+    Column("at", Double, nullable=False),
+    Index("pacs_delivery_once", "job_id", "destination", unique=True),
+    Index("pacs_delivery_state", "state", "not_before"),
+)
+
+pacs_sent = Table(  # what was delivered where: known again when it comes back
+    "pacs_sent",
+    metadata,
+    Column("sop", String(32), nullable=False),
+    Column("destination", String(64), nullable=False),
+    Column("at", Double, nullable=False),
+    PrimaryKeyConstraint("sop", "destination"),
+)
+
+pacs_cursor = Table(
+    "pacs_cursor",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)

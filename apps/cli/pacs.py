@@ -88,7 +88,7 @@ def reached(config: Path) -> DicomWeb:
     """The PACS of a file of settings."""
     from clarivox.server.pacs.settings import read
 
-    return read(config).dicomweb.client()
+    return read(config).web()
 
 
 def chosen(web: DicomWeb, client: Any, study: str, bundle: str, named: list[str]) -> list[str]:
