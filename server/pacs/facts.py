@@ -45,7 +45,7 @@ class Facts:
     @property
     def sop_class_name(self) -> str:
         """In words, as CT Image Storage."""
-        return UID(self.sop_class).name
+        return str(UID(self.sop_class).name)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, or_, select, update
 
 from clarivox.errors import ConflictError, NotFoundError
 from clarivox.server.dialects import Database
-from clarivox.server.job import new_id
+from clarivox.server.job import ENDED, new_id
 from clarivox.server.rows import is_id
-from clarivox.server.tables import pacs_delivery, pacs_sent
+from clarivox.server.tables import job, pacs_delivery, pacs_sent
 
 TRIES = 12
 """How often a delivery is tried before it is dead: over two hours, as the waits below add up."""
@@ -87,15 +87,17 @@ class Outbox:
             self._add(connection, job_id, destinations)
 
     def due(self, destination: str) -> list[Delivery]:
-        """Deliveries to a destination that may be tried now, the oldest first."""
-        query = select(pacs_delivery).where(
-            pacs_delivery.c.destination == destination,
-            pacs_delivery.c.state == DeliveryState.WAITING.value,
-        )
+        """Deliveries to a destination that may be tried now, for their job has ended or is gone; the oldest first."""
+        ended = or_(job.c.id.is_(None), job.c.state.in_([one.value for one in ENDED]))
+        query = select(pacs_delivery).join(job, job.c.id == pacs_delivery.c.job_id, isouter=True).where(ended)
         with self.database.read() as connection:
-            now = self.database.now(connection)
-            rows = connection.execute(query.order_by(pacs_delivery.c.id)).mappings().all()
-        return [_delivery_of(row) for row in rows if row["not_before"] <= now]
+            query = query.where(
+                pacs_delivery.c.destination == destination,
+                pacs_delivery.c.state == DeliveryState.WAITING.value,
+                pacs_delivery.c.not_before <= self.database.now(connection),
+            )
+            rows = connection.execute(query.order_by(pacs_delivery.c.id).limit(PAGE)).mappings().all()
+        return [_delivery_of(row) for row in rows]
 
     def done(self, delivery: Delivery, instances: int) -> None:
         """The destination has all instances."""

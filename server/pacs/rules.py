@@ -287,12 +287,14 @@ class Watched:
     """A file of rules that may change: a good one takes effect, a bad one changes nothing and is said.
 
     Args:
-        path: the file.
+        path: the file; None for no rules at all.
         bundles: gives the bundles that a rule may name, asked anew for each reading.
         destinations: that a rule may name.
     """
 
-    def __init__(self, path: Path, bundles: Callable[[], Sequence[BundleInfo]], destinations: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path | None, bundles: Callable[[], Sequence[BundleInfo]], destinations: Sequence[str]
+    ) -> None:
         self.path, self._bundles, self._destinations = path, bundles, tuple(destinations)
         self.now: Loaded | None = None
         self.error = ""
@@ -301,6 +303,9 @@ class Watched:
 
     def look(self) -> bool:
         """Read the file if it changed; whether it did."""
+        if self.path is None:
+            self.now = self.now or Loaded(Rules(rules=()), "", {})
+            return False
         try:
             found = self.path.stat()
             mark = (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -158,7 +158,9 @@ def test_another_work_has_another_digest() -> None:
     assert len({digest_of(one, {"strength": 1}, "1"), *others}) == 4
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|ab)*c", r"(\w+\s?)*$", "(.*)*", "(?:a?){9}", "(", "x" * 200, "a*" * 9])
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+b", "(a|ab)*c", r"(\w+\s?)*$", "(.*)*", "(?:a?){9}", "(", "x" * 200, "a*" * 9]
+)
 def test_a_pattern_that_may_run_for_ever_is_refused(pattern: str) -> None:
     with pytest.raises(OptionError) as caught:
         compiled(pattern)
