@@ -48,7 +48,7 @@ class Access:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         began = time.monotonic()
@@ -56,13 +56,13 @@ class Access:
 
         async def watched(message: Message) -> None:
             nonlocal status, withheld
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] == "http.response.start" or (not status and message["type"].startswith("websocket.")):
+                status = message.get("status") or (101 if message["type"] == "websocket.accept" else 403)
                 try:
-                    await self._record(scope, message)
+                    await self._record(scope, {"headers": (), **message, "status": status})
                 except CapacityError as error:
                     withheld = True
-                    await refuse(send, error)
+                    await refuse(send, error, channel=scope["type"] == "websocket")
             if not withheld:
                 await send(message)
 
@@ -81,10 +81,10 @@ class Access:
         client = scope.get("client")
         entry = Entry(
             at=time.time(),
-            event=event_of(scope["method"], route, message["status"]),
+            event=event_of(method_of(scope), route, message["status"]),
             actor=caller.owner if caller else "unknown",
             source=client[0] if client else "",
-            method=scope["method"] if scope["method"] in METHODS else "",
+            method=method_of(scope),
             route=route,
             object=self._object(scope, message),
             status=message["status"],
@@ -119,13 +119,19 @@ class Access:
         more = {"job": job} if IDS.fullmatch(job) else {}
         (log.debug if quiet else log.info)(
             "request",
-            method=scope["method"] if scope["method"] in METHODS else "",
+            method=method_of(scope),
             route=pattern(scope),
             status=status,
             ms=round(took_s * 1000, 1),
             caller=caller.owner if caller else "",
             **more,
         )
+
+
+def method_of(scope: Message) -> str:
+    """The method of a request; GET of a channel, which begins as one; empty for one that there is not."""
+    method = str(scope.get("method", "GET"))
+    return method if method in METHODS else ""
 
 
 def pattern(scope: Message) -> str:

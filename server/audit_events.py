@@ -64,6 +64,8 @@ def event_of(method: str, route: str, status: int) -> str:
     """
     if status in (401, 403):
         return "login" if status == 401 else "refused"
+    if route.startswith("/dicom-web/workitems") and method not in ("GET", "HEAD"):
+        return "change"
     if method == "DELETE":
         return "delete"
     if route.startswith(_ADMIN):

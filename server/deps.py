@@ -14,11 +14,15 @@ from clarivox.errors import BundleError, NotFoundError
 from clarivox.server.audit import Audit
 from clarivox.server.auth import Reader
 from clarivox.server.blobs import Blobs
+from clarivox.server.channels import Channels
 from clarivox.server.dicom_store import DicomStore
 from clarivox.server.job import FileRef, Job
 from clarivox.server.ledger import Ledger
+from clarivox.server.seal import Seal
 from clarivox.server.settings import Settings
+from clarivox.server.subscriptions import Subscriptions
 from clarivox.server.watch import Watch
+from clarivox.server.worklist import Worklist
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,12 +87,16 @@ class Services:
     """Whether the ledger is open and what a crash left behind was cleared away."""
     watch: Watch = field(init=False)
     dicom: DicomStore = field(init=False)
+    worklist: Worklist = field(init=False)
+    channels: Channels = field(init=False)
     conversions: dict[tuple[str, str], FileRef] = field(default_factory=dict)
     """Results in other formats, by the SHA-256 of the result and the format."""
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.ledger, self.stopping.is_set)
         self.dicom = DicomStore(self.ledger, self.blobs)
+        self.worklist = Worklist(self.ledger, Seal(self.settings.data_dir))
+        self.channels = Channels(Subscriptions(self.worklist), self.stopping.is_set)
 
 
 def services(request: Request) -> Services:

@@ -42,7 +42,7 @@ class Gate:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -55,7 +55,7 @@ class Gate:
                 known = known or await run_in_threadpool(self.auth.caller, credential)
                 scope.setdefault("state", {})["caller"] = known
         except (AccessError, BusyError) as error:
-            await refuse(send, error)
+            await refuse(send, error, channel=scope["type"] == "websocket")
             return
         await self.app(scope, receive, send)
 
@@ -83,7 +83,7 @@ class Gate:
                 raise AccessError(
                     "without keys the server answers to no name but localhost; turn auth on", code="not_from_here"
                 )
-        if scope["method"] in SAFE:
+        if scope.get("method") in SAFE:  # a channel has none: any page may try to open one
             return
         origin = headers.get("origin")
         foreign = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
@@ -105,8 +105,11 @@ def is_here(host: str) -> bool:
         return False
 
 
-async def refuse(send: Callable[[Message], Awaitable[None]], error: ClarivoxError) -> None:
-    """Answer a request that goes no further."""
+async def refuse(send: Callable[[Message], Awaitable[None]], error: ClarivoxError, *, channel: bool = False) -> None:
+    """Answer a request that goes no further; a channel is closed before it is open, which is status 403."""
+    if channel:
+        await send({"type": "websocket.close", "code": 1008})
+        return
     said = described(error)
     body = json.dumps({"type": f"urn:clarivox:{error.code}", **said}).encode()
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]

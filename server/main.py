@@ -60,6 +60,8 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
         modules += [
             "clarivox.server.routes.dicomweb_search",
             "clarivox.server.routes.dicomweb",
+            "clarivox.server.routes.workitems",
+            "clarivox.server.routes.workitem_events",
         ]
     for module in modules:
         yield import_module(module).router
@@ -103,6 +105,7 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
             parts.draining.set()
             parts.stopping.set()
             await parts.watch.close()
+            await parts.channels.close()
             if parts.workers is not None:
                 await run_in_threadpool(parts.workers.stop)
             if foreman is not None:
@@ -208,7 +211,8 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
     config = uvicorn.Config(
         app,
         http=patient(settings.idle_timeout_s),
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=4096,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -18,7 +18,7 @@ from clarivox.server.blobs import Blobs
 from clarivox.server.dialects import Database
 from clarivox.server.job import State
 from clarivox.server.settings import Settings
-from clarivox.server.tables import blob_loose, blob_use, dicom_series, job, job_event, worker
+from clarivox.server.tables import blob_loose, blob_use, dicom_series, job, job_event, worker, workitem, workitem_event
 
 BATCH = 200
 """Jobs of one transaction, so that others wait only a moment."""
@@ -108,9 +108,13 @@ def purge_job(database: Database, connection: Connection, row: RowMapping, now: 
 
 
 def forget(connection: Connection, before: float) -> None:
-    """Delete the history of long ago: events, and purged jobs that ended then."""
+    """Delete the history of long ago: events, purged jobs and work items that ended then."""
     connection.execute(delete(job_event).where(job_event.c.at < before))
     connection.execute(delete(job).where(job.c.state == State.PURGED.value, job.c.finished < before))
+    connection.execute(delete(workitem_event).where(workitem_event.c.at < before))
+    jobless = and_(workitem.c.job_id.is_not(None), workitem.c.job_id.not_in(select(job.c.id)))
+    over = and_(workitem.c.state.in_(("COMPLETED", "CANCELED")), workitem.c.changed < before)
+    connection.execute(delete(workitem).where(or_(jobless, over)))
 
 
 def collect(database: Database, blobs: Blobs) -> int:

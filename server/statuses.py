@@ -21,6 +21,7 @@ _BY_CODE: dict[str, int] = {
     "method_not_allowed": 405,
     "not_acceptable": 406,
     "bad_query": 400,
+    "bad_workitem": 400,
     "too_slow": 408,
     "empty_range": 416,
 }

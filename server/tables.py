@@ -308,3 +308,46 @@ pacs_cursor = Table(
     Column("name", String(64), primary_key=True),
     Column("position", BigInteger, nullable=False),
 )
+
+# worklist: items that clients made, who wants to hear of them, and what happened; data sets are sealed
+workitem = Table(
+    "workitem",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    Column("mark", String(64), nullable=False, unique=True),  # keyed digest of its UID
+    Column("owner", String(255), nullable=False),
+    Column("state", String(16), nullable=False),  # of one that no job of ours does
+    Column("claim", String(64)),  # keyed digest of the Transaction UID
+    Column("sealed", Text, nullable=False),
+    Column("job_id", IDENTIFIER, unique=True),
+    Column("created", Double, nullable=False),
+    Column("changed", Double, nullable=False),
+    Index("workitem_owner", "owner", "id"),
+)
+
+workitem_event = Table(
+    "workitem_event",
+    metadata,
+    Column("seq", COUNTER, primary_key=True, autoincrement=True),
+    Column("item", IDENTIFIER, nullable=False),  # of a workitem, or of a job that is shown as one
+    Column("only", String(16)),  # the one subscriber that it is for
+    Column("at", Double, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("data", Document, nullable=False),
+    Index("workitem_event_at", "at"),
+    sqlite_autoincrement=True,
+)
+
+workitem_subscription = Table(
+    "workitem_subscription",
+    metadata,
+    Column("owner", String(255), nullable=False),
+    Column("aetitle", String(16), nullable=False),
+    Column("target", String(36), nullable=False),  # id of an item; "all" or "some" of the worklist
+    Column("wanted", Boolean, nullable=False),  # not: taken out of a subscription to all
+    Column("until", Double),  # suspended: only items that were made before
+    Column("sealed", Text),  # the search that items of "some" fit
+    Column("job_seq", COUNTER, nullable=False),  # later events only
+    Column("item_seq", COUNTER, nullable=False),
+    PrimaryKeyConstraint("owner", "aetitle", "target"),
+)

@@ -62,7 +62,7 @@ class Running:
 def running(folder: Path, **settings: object) -> Iterator[Running]:
     """A server on a free port."""
     app = create_app(Settings(data_dir=folder / "data", disk_watermark_bytes=0, **settings), workers=False)  # type: ignore[arg-type]
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="websockets-sansio"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -14,7 +14,7 @@ from clarivox.server.dialects import Database
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest step; a test compares it with the folder `versions`."""
 
 
