@@ -7,10 +7,9 @@ become one zip without compression, so that a series of a thousand slices is one
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -21,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from clarivox.errors import InputError, LimitError
 from clarivox.server.blobs import CHUNK, Blobs
 from clarivox.server.job import Role
+from clarivox.server.pack import Pack
 from clarivox.server.pump import Pump
 from clarivox.server.writing import Writer
 
@@ -32,50 +32,6 @@ if TYPE_CHECKING:
 FIELDS = 64
 FIELD_BYTES = 1 << 20
 """Of all fields that are no files, together."""
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The same files make the same zip."""
-
-
-class Pack:
-    """Files into one zip without compression, which is written from front to back."""
-
-    def __init__(self, writer: Writer, entries: int) -> None:
-        self._writer, self._entries, self._count = writer, entries, 0
-        self._archive = zipfile.ZipFile(cast("IO[bytes]", self), "w", zipfile.ZIP_STORED)
-        self._entry: IO[bytes] | None = None
-
-    def take(self, piece: bytes) -> None:
-        """Bytes of the file that is being packed; none begins the next file.
-
-        Raises:
-            LimitError: these are too many files.
-        """
-        if piece and self._entry is not None:
-            self._entry.write(piece)
-            return
-        self._end_entry()
-        self._count += 1
-        if self._count > self._entries:
-            raise LimitError(f"these are over {self._entries} files", code="too_many_entries")
-        self._entry = self._archive.open(zipfile.ZipInfo(f"{self._count:06d}", EPOCH), "w", force_zip64=True)
-
-    def end(self) -> None:
-        """Write the table of contents."""
-        self._end_entry()
-        self._archive.close()
-
-    def write(self, piece: bytes) -> int:
-        """What zipfile asks of a file."""
-        self._writer.write(piece)
-        return len(piece)
-
-    def flush(self) -> None:
-        """What zipfile asks of a file."""
-
-    def _end_entry(self) -> None:
-        if self._entry is not None:
-            self._entry.close()
-            self._entry = None
 
 
 class Incoming:

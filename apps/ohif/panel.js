@@ -102,28 +102,35 @@ export class EnhancePanel extends HTMLElement {
       const body = JSON.stringify({ bundle, params, series_uid: series, tags: { viewer: "ohif" } });
       const job = await server.json("/v1/jobs", { method: "POST", body, more: { "Content-Type": "application/json" } });
       remember(study, job.id);
-      this.follow(job.id, study, series);
+      this.follow(job.id, study);
     } catch (error) {
       this.say(`${error.message}${error.code ? ` [${error.code}]` : ""}`, true);
     }
     this.by("run").disabled = false;
   }
 
-  /** The jobs of this study that were asked for here, found again after the page was opened anew. */
+  /** The jobs of this study that were asked for here, found again after the page was opened anew; each is followed once. */
   history() {
-    this.by("jobs").replaceChildren();
-    for (const id of remembered(this.active.study)) this.follow(id, this.active.study, this.active.series, true);
+    const { study } = this.active;
+    if (this.study !== study) {
+      this.study = study;
+      this.followed.clear();
+      this.by("jobs").replaceChildren();
+    }
+    for (const id of remembered(study)) this.follow(id, study, true);
   }
 
-  async follow(id, study, series, old = false) {
+  async follow(id, study, old = false) {
+    if (this.followed.has(id)) return;
     const row = document.createElement("div");
+    this.followed.set(id, row);
     row.className = "job";
     this.by("jobs").prepend(row);
     let first = true;
     try {
       for await (const job of server.follow(id)) {
         this.draw(row, job, study);
-        if (job.state === "succeeded" && !(old && first)) await this.show(job, study, series);
+        if (job.state === "succeeded" && !(old && first)) await this.show(job, study);
         first = false;
       }
     } catch (error) {
@@ -160,10 +167,12 @@ export class EnhancePanel extends HTMLElement {
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   }
 
+  /** Both series side by side; `data-shown` says which, once they are on screen. */
   async show(job, study) {
     try {
-      const found = await server.json(`/v1/jobs/${job.id}/series`);
-      await this.viewer.beside(study, found.source, found.derived);
+      const { source, derived } = await server.json(`/v1/jobs/${job.id}/series`);
+      delete this.dataset.shown;
+      if (await this.viewer.beside(study, source, derived)) this.dataset.shown = `${source}|${derived}`;
     } catch (error) {
       this.say(error.message, true);
     }

@@ -1,13 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the panel needs of OHIF 3.13.2, all in one place: the active series, and two series side by side.
 
+const PATIENCE_MS = 120000;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+const near = (a, b, by) => a.every((one, n) => Math.abs(one - b[n]) <= by * Math.max(1, Math.abs(one)));
+
+/** Whether two viewports of one size show the same of their series: slice, window, zoom, pan. */
+const same = (a, b) => (a.slice === b.slice || a.slices !== b.slices) && near(a.view, b.view, 1e-3) && near(a.size, b.size, 0.02);
+
+/** Scroll two viewports together, image by image: OHIF's own way goes by positions, which clips and radiographs have not. */
+function scrolled(viewports) {
+  const told = new Map();
+  viewports.forEach((one, place) => {
+    const other = viewports[1 - place];
+    one.element.addEventListener("CORNERSTONE_STACK_NEW_IMAGE", ({ detail }) => {
+      const was = told.get(one);
+      told.delete(one);
+      if (was === detail.imageIdIndex || other.isDisabled || other.getCurrentImageIdIndex() === detail.imageIdIndex) return;
+      told.set(other, detail.imageIdIndex);
+      other.setImageIdIndex(detail.imageIdIndex);
+    });
+  });
+}
 
 export class Viewer {
   constructor({ servicesManager, commandsManager, extensionManager }) {
     Object.assign(this, servicesManager.services);
     this.commands = commandsManager;
     this.extensions = extensionManager;
+    this.turn = 0;
   }
 
   /** Call back whenever another series becomes active; gives a function that ends it. */
@@ -32,48 +54,84 @@ export class Viewer {
     return { study: set.StudyInstanceUID, series: set.SeriesInstanceUID, modality: set.Modality, words: `${count} ${count === 1 ? "image" : "images"}` };
   }
 
-  /** Show two series of a study side by side, scrolled and windowed together. */
+  /**
+   * Show two series of a study side by side, scrolled, windowed and zoomed together.
+   * True when both are on screen as they should be; false when something else was asked for meanwhile.
+   */
   async beside(study, source, derived) {
+    const turn = ++this.turn, series = [source, derived], ids = [`clarivox-source-${turn}`, `clarivox-derived-${turn}`];
     await this.fetched(study, derived);
-    const uids = [source, derived].map((series) => this.displaySetService.getDisplaySetsForSeries(series)[0]?.displaySetInstanceUID);
+    const uids = series.map((one) => this.displaySetService.getDisplaySetsForSeries(one)[0]?.displaySetInstanceUID);
     if (uids.some((uid) => !uid)) throw new Error("the derived series is stored; it will be in the list when the study is opened again");
-    await this.commands.runCommand("setViewportGridLayout", { numRows: 1, numCols: 2 });
-    await pause(300);
-    const ids = await this.filled([source, derived], uids);
-    await this.link(ids);
+    // Viewports of their own, made with their series in one step: one that is given another series while it loads may show the first.
+    await this.viewportGridService.setLayout({
+      numRows: 1,
+      numCols: 2,
+      activeViewportId: ids[0],
+      findOrCreateViewport: (place) => ({
+        displaySetInstanceUIDs: [uids[place]],
+        displaySetOptions: [{}],
+        viewportOptions: { viewportId: ids[place], viewportType: "stack", toolGroupId: "default" },
+      }),
+    });
+    const asked = () => turn === this.turn;
+    if (!(await this.settled(ids, series, asked))) return false;
+    this.link(ids);
+    return true;
   }
 
-  /** Put two series into the two viewports until each shows its own: the new layout may fill them itself a moment later. */
-  async filled(series, uids) {
-    let ids = [];
-    for (let n = 0; n < 40; n++) {
-      ids = [...this.viewportGridService.getState().viewports.keys()].slice(0, 2);
-      const wrong = ids.some((id, place) => this.viewportGridService.getDisplaySetsUIDsForViewport(id)?.[0] !== uids[place]);
-      if (ids.length === 2 && wrong)
-        this.viewportGridService.setDisplaySetsForViewports(ids.map((viewportId, place) => ({ viewportId, displaySetInstanceUIDs: [uids[place]] })));
-      await pause(250);
-      if (ids.length === 2 && !wrong && ids.every((id, place) => this.image(id).includes(series[place]))) break;
+  /** Wait until each viewport has drawn its own series and both show the same of it; the second is made to follow the first. */
+  async settled(ids, series, asked) {
+    const until = performance.now() + PATIENCE_MS;
+    for (let calm = 0; calm < 3; ) {
+      if (performance.now() > until) throw new Error(`the two series do not come on screen: ${JSON.stringify(ids.map((id) => this.state(id)))}`);
+      await pause(100);
+      if (!asked()) return false;
+      const [first, second] = ids.map((id) => this.state(id));
+      const drawn = [first, second].every((one, place) => one?.drawn && one.image.includes(series[place]));
+      if (drawn && same(first, second)) calm++;
+      else {
+        calm = 0;
+        if (drawn) await this.follow(ids);
+      }
     }
-    return ids;
+    return true;
   }
 
-  /** The address of the image that a viewport shows; "" before there is one. */
-  image(id) {
-    return this.cornerstoneViewportService.getCornerstoneViewport(id)?.getCurrentImageId?.() ?? "";
+  /** What a viewport shows; null before it is there. */
+  state(id) {
+    const viewport = this.cornerstoneViewportService.getCornerstoneViewport(id);
+    const image = viewport?.getCurrentImageId?.();
+    if (!image) return null;
+    // The image that is asked for and the image that has come are two things.
+    const drawn = viewport.getCornerstoneImage()?.imageId === image && viewport.viewportStatus === "rendered";
+    const { lower, upper } = viewport.getProperties().voiRange ?? {};
+    const view = [lower ?? 0, upper ?? 0, viewport.getZoom(), ...viewport.getPan()];
+    const size = [viewport.element.clientWidth, viewport.element.clientHeight];
+    return { image, drawn, slice: viewport.getCurrentImageIdIndex(), slices: viewport.getImageIds().length, view, size };
   }
 
-  /** Scroll, window and zoom of viewports go together, from when each shows its image: a camera that is linked before has no scale. */
-  async link(ids) {
-    const service = this.cornerstoneViewportService;
-    await pause(300);
-    for (const id of ids) {
-      service.getCornerstoneViewport(id).resetCamera();
-      service.getCornerstoneViewport(id).render();
+  /** Both fit their places; the second takes slice and window of the first. */
+  async follow(ids) {
+    const [first, second] = ids.map((id) => this.cornerstoneViewportService.getCornerstoneViewport(id));
+    const { voiRange, invert } = first.getProperties();
+    if (first.getImageIds().length === second.getImageIds().length) await second.setImageIdIndex(first.getCurrentImageIdIndex());
+    second.setProperties({ voiRange, invert });
+    for (const viewport of [first, second]) {
+      viewport.resetCamera();
+      viewport.render();
     }
-    const renderingEngineId = service.getRenderingEngine().id;
+  }
+
+  /** From now on what is done in one viewport is done in the other. */
+  link(ids) {
+    const viewports = ids.map((id) => this.cornerstoneViewportService.getCornerstoneViewport(id));
+    const groups = [["voi", "clarivox-window"], ["zoompan", "clarivox-zoom"]];
+    if (viewports[0].getImageIds().length === viewports[1].getImageIds().length) scrolled(viewports);
+    else groups.push(["imageSlice", "clarivox-slice"]);
     for (const viewportId of ids)
-      for (const [type, id] of [["imageSlice", "clarivox-slice"], ["voi", "clarivox-window"], ["zoompan", "clarivox-zoom"]])
-        this.syncGroupService.addViewportToSyncGroup(viewportId, renderingEngineId, { type, id, source: true, target: true });
+      for (const [type, id] of groups)
+        this.syncGroupService.addViewportToSyncGroup(viewportId, viewports[0].renderingEngineId, { type, id, source: true, target: true });
   }
 
   /** Let OHIF know of a series that came after the study was opened. */
@@ -84,7 +142,7 @@ export class Viewer {
     source.deleteStudyMetadataPromise(study);
     source.deleteStudyMetadataPromise(`${source.getConfig().name}:${study}`);
     await source.retrieve.series.metadata({ StudyInstanceUID: study, filters: { seriesInstanceUID: [series] } });
-    for (let n = 0; n < 40 && !this.displaySetService.getDisplaySetsForSeries(series)?.length; n++)
-      await pause(100);
+    const until = performance.now() + PATIENCE_MS;
+    while (performance.now() < until && !this.displaySetService.getDisplaySetsForSeries(series)?.length) await pause(100);
   }
 }

@@ -123,6 +123,10 @@ class Dimse(Part):
     calling: Title = "CLARIVOX"
     tls: Tls | None = None
     commitment: bool = Field(False, description="Ask for storage commitment, and deliver again what failed.")
+    answers_host: str = Field("127.0.0.1", description="Address on which answers on storage commitment are taken.")
+    answers_port: Port | None = Field(
+        None, description="Port of it, where the node opens an association of its own; else it answers over ours."
+    )
     timeout_s: Seconds = 60
 
 

@@ -56,6 +56,8 @@ class Page:
             for domain in ("Page", "Log", "Runtime", "Network"):
                 self.ask(f"{domain}.enable")
             self.ask("Page.setLifecycleEventsEnabled", enabled=True)
+            if slower := os.environ.get("CLARIVOX_BROWSER_SLOWER"):  # to try tests as on a machine so many times slower
+                self.ask("Emulation.setCPUThrottlingRate", rate=float(slower))
         self.ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
