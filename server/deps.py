@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from clarivox.server.fleet_handle import SupervisorHandle
+    from clarivox.server.pacs.settings import Pacs
+    from clarivox.server.pacs.web import DicomWeb
 
 
 class Catalogue:
@@ -91,8 +93,17 @@ class Services:
     channels: Channels = field(init=False)
     conversions: dict[tuple[str, str], FileRef] = field(default_factory=dict)
     """Results in other formats, by the SHA-256 of the result and the format."""
+    pacs: Pacs | None = field(init=False, default=None)
+    """What pacs.yaml says, where there is one."""
+    archive: DicomWeb | None = field(init=False, default=None)
+    """The PACS that is asked by DICOMweb."""
 
     def __post_init__(self) -> None:
+        if self.settings.pacs is not None:
+            from clarivox.server.pacs.settings import read
+
+            self.pacs = read(self.settings.pacs)
+            self.archive = self.pacs.web() if self.pacs.dicomweb is not None else None
         self.watch = Watch(self.ledger, self.stopping.is_set)
         self.dicom = DicomStore(self.ledger, self.blobs)
         self.worklist = Worklist(self.ledger, Seal(self.settings.data_dir))

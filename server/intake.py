@@ -7,16 +7,17 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from clarivox.errors import BusyError, FormatError, InputError, NotFoundError
+from clarivox.errors import BusyError, FormatError, InputError, NotFoundError, OptionError
 from clarivox.server import admission, telemetry
 from clarivox.server.auth import Caller
 from clarivox.server.blobs import Blobs
@@ -41,6 +42,8 @@ RAW = (
 )
 """Types of content that are one file; what it is, is decided by what it holds."""
 JSON_BYTES = 1 << 20
+FETCHES = CapacityLimiter(4)
+"""Requests whose images are fetched from the PACS at a time; the others wait."""
 TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 PARAMS = {field.alias or name for name, field in Params.model_fields.items()} - {"options"}
 
@@ -132,7 +135,11 @@ async def receive(request: Request, parts: Services, caller: Caller) -> Asked:
     if kind == "application/json":
         if query:
             raise refused("query", next(iter(query)), "a request in JSON says all in its body")
-        return await run_in_threadpool(by_reference, parts, caller, await small_body(request))
+        wanted = validated(JobRequest, await small_body(request), "body")
+        check_request(parts, wanted)
+        if parts.archive is not None and (wanted.study_uid or wanted.series_uid):
+            return await to_thread.run_sync(from_pacs, parts, wanted, limiter=FETCHES)
+        return await run_in_threadpool(by_reference, parts, caller, wanted)
     if kind in RAW:
         return Asked(wish, (await one_file(request, parts.blobs),))
     fields, files = await read_form(request, parts)
@@ -154,19 +161,51 @@ async def small_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def by_reference(parts: Services, caller: Caller, body: bytes) -> Asked:
+def check_request(parts: Services, wanted: JobRequest) -> None:
+    """Refuse a request by reference that says too little, too much, or names what is not set up.
+
+    Raises:
+        InputError: it has no input, code no_file, or two kinds of it, code two_inputs.
+        OptionError: a destination is not known, code no_such_destination; or there is no PACS, code no_pacs.
+    """
+    stored = any(one.role == "input" for one in wanted.inputs)
+    named = wanted.series_uid is not None or wanted.study_uid is not None
+    if not (stored or named):
+        raise InputError("a job needs an input; the roles are input and like", code="no_file")
+    if stored and named:
+        raise InputError("a job has either inputs of the role input, or a series_uid", code="two_inputs")
+    if wanted.series_uid is None and wanted.study_uid is not None and parts.archive is None:
+        raise OptionError("a study is named, but no PACS is set up that has it; name a series_uid", code="no_pacs")
+    known = parts.pacs.destinations if parts.pacs is not None else {}
+    if unknown := [name for name in wanted.deliver if name not in known]:
+        there = ", ".join(sorted(known)) or "none"
+        raise OptionError(f"there is no destination {unknown[0]}; pacs.yaml names: {there}", code="no_such_destination")
+
+
+def from_pacs(parts: Services, wanted: JobRequest) -> Asked:
+    """A request for a study or a series of the PACS, fetched now; it may have no more bytes than an upload.
+
+    Raises:
+        ClarivoxError: the PACS does not have it, or does not answer; or it is larger than the limits allow.
+    """
+    from clarivox.server.pacs.fetch import chosen, fetched
+
+    assert parts.archive is not None, "check_request looked"
+    info = parts.catalogue.known(wanted.bundle)
+    check_params(info, wanted.params)
+    most = min(parts.settings.body_bytes, parts.settings.unpacked_bytes)
+    series = chosen(parts.archive, wanted.study_uid, wanted.series_uid, info.modalities)
+    file = fetched(parts.archive, series, parts.blobs, replace(parts.settings.limits, unpacked_bytes=most))
+    likes = tuple(referred(parts.blobs, one.sha256, one.role) for one in wanted.inputs)
+    return Asked(wanted, (file, *likes))
+
+
+def by_reference(parts: Services, caller: Caller, wanted: JobRequest) -> Asked:
     """A request whose files are here already.
 
     Raises:
         NotFoundError: one is not, code no_such_blob; or there is no such series, code no_such_object.
-        RequestValidationError: the body is not as the schema says.
     """
-    wanted = validated(JobRequest, body, "body")
-    inputs = [one for one in wanted.inputs if one.role == "input"]
-    if wanted.series_uid is None and not inputs:
-        raise InputError("a job needs an input; the roles are input and like", code="no_file")
-    if wanted.series_uid is not None and inputs:
-        raise InputError("a job has either inputs of the role input, or a series_uid", code="two_inputs")
     files = tuple(referred(parts.blobs, one.sha256, one.role) for one in wanted.inputs)
     if wanted.series_uid is None:
         return Asked(wanted, files)

@@ -36,8 +36,12 @@ from clarivox.server.settings import Settings
 from clarivox.server.viewer_files import folder_of
 
 
-def routers(settings: Settings) -> Iterator[APIRouter]:
+def routers(settings: Settings, *, archive: bool = False) -> Iterator[APIRouter]:
     """The routers that the settings ask for; each module has one named `router`.
+
+    Args:
+        settings: of the server.
+        archive: whether a PACS stands behind /dicom-web, in place of the server's own store.
 
     A line per module; owners add theirs here.
     """
@@ -56,7 +60,9 @@ def routers(settings: Settings) -> Iterator[APIRouter]:
     if settings.monai_label:
         named = ("info", "infer", "image", "label", "session", "sample", "tasks", "model", "logs", "auth", "proxy")
         modules += [f"clarivox.server.routes.monailabel_{name}" for name in named]
-    if settings.dicom_web:
+    if settings.dicom_web and archive:
+        modules.append("clarivox.server.routes.dicomweb_pacs")
+    elif settings.dicom_web:
         modules += [
             "clarivox.server.routes.dicomweb_search",
             "clarivox.server.routes.dicomweb",
@@ -138,7 +144,7 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
     app.add_middleware(Patience, idle_s=settings.idle_timeout_s, body_bytes=settings.body_bytes)
     problems.install(app)
     openapi.describe(app)
-    for router in routers(settings):
+    for router in routers(settings, archive=parts.archive is not None):
         app.include_router(router)
     return app
 

@@ -57,10 +57,12 @@ class Wish(Closed):
 
 
 class JobRequest(Wish):
-    """A job by reference: its files were sent before, by PUT /v1/blobs/{sha256}, or are a series of an earlier job."""
+    """A job by reference: its files were sent before, by PUT /v1/blobs/{sha256}, or /dicom-web lists them."""
 
     inputs: list[InputFile] = Field([], max_length=64)
     series_uid: Text | None = Field(None, description="A series that /dicom-web lists, in place of inputs.")
+    study_uid: Text | None = Field(None, description="Its study; alone, all series of it in the PACS that suit.")
+    deliver: list[Word] = Field([], max_length=16, description="Destinations of pacs.yaml that get the result.")
 
 
 class Error(BaseModel):

@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     otlp_endpoint: str = Field("", description="Where OpenTelemetry traces go; empty for nowhere.")
     viewer: bool = Field(False, description="Serve OHIF at /, as clarivox viewer install put it; the page is at /app/.")
     viewer_dir: Path | None = Field(None, description="Folder of an installed OHIF; by default the user's own.")
+    pacs: Path | None = Field(None, description="pacs.yaml, as docs/pacs.md has it; /dicom-web then shows that PACS.")
     monai_label: bool = Field(True, description="Serve the routes of MONAI Label.")
     dicom_web: bool = Field(True, description="Serve QIDO-RS and WADO-RS over the server's own files.")
 

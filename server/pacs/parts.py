@@ -87,12 +87,17 @@ class _Scan:
                 take(bytes(self.kept[:ready]))
                 passed += ready
                 del self.kept[:ready]
-            if most is not None and passed > most:
-                raise LimitError("the PACS sends more than the limits allow", code="unpacked_size")
+            self._check(passed, most)
             self._more()
+        self._check(passed + at, most)
         take(bytes(self.kept[:at]))
         del self.kept[: at + len(mark)]
         return passed + at
+
+    @staticmethod
+    def _check(passed: int, most: int | None) -> None:
+        if most is not None and passed > most:
+            raise LimitError("the PACS sends more than the limits allow", code="unpacked_size")
 
     def ends(self) -> bool:
         """Whether the mark that was stepped over was the last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
@@ -143,6 +143,10 @@ class Destination(Part):
         return self
 
 
+OWN = "pacs"
+"""The destination that is the PACS of `dicomweb` itself; the file may name another so."""
+
+
 class Pacs(Part):
     """The whole file."""
 
@@ -151,6 +155,14 @@ class Pacs(Part):
     orthanc: Orthanc | None = None
     destinations: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,64}$")], Destination] = {}
     rules: Place | None = Field(None, description="File of rules; beside this one unless its path is whole.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own(cls, found: Any) -> Any:
+        if not isinstance(found, dict) or found.get("dicomweb") is None:
+            return found
+        given = found.get("destinations") or {}
+        return {**found, "destinations": {OWN: {"dicomweb": found["dicomweb"]}, **given}}
 
     def web(self) -> DicomWeb:
         """The PACS by DICOMweb.

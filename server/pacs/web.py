@@ -101,7 +101,7 @@ class DicomWeb:
             try:
                 return received(answer, boundary, folder, most=limits.frames, most_bytes=limits.unpacked_bytes)
             except (OSError, http.client.HTTPException) as cause:
-                raise self._away() from cause
+                raise self.away() from cause
 
     def store(self, files: Sequence[Path]) -> Stored:
         """Bring instances to the PACS, some at a time; an instance that it has already is stored again as it is."""
@@ -118,6 +118,27 @@ class DicomWeb:
                 refused[value(one, SOP_UID)] = int(one.get("00081197", {}).get("Value", [0])[0])
         return Stored(tuple(stored), refused)
 
+    def opened(self, path: str, accept: str) -> http.client.HTTPResponse:
+        """An answer as it comes, whatever it is; who asks for it reads it in pieces, and closes it.
+
+        Args:
+            path: below the root, with its query.
+            accept: what is taken.
+
+        Raises:
+            BusyError: the PACS does not answer.
+        """
+        connection = self._connection()
+        try:
+            # The answer has the socket to itself, and its end is the connection's.
+            connection.request(
+                "GET", self.root + path, headers={**self._headers, "Accept": accept, "Connection": "close"}
+            )
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as cause:
+            connection.close()
+            raise self.away() from cause
+
     @contextmanager
     def _asked(
         self, method: str, path: str, headers: dict[str, str], body: Iterator[bytes] | None = None
@@ -126,10 +147,10 @@ class DicomWeb:
         try:
             connection.request(method, self.root + path, body, {**self._headers, **headers}, encode_chunked=False)
             answer = connection.getresponse()
-            self._check(answer.status)
+            self.check(answer.status)
             yield answer
         except (OSError, http.client.HTTPException) as cause:
-            raise self._away() from cause
+            raise self.away() from cause
         finally:
             connection.close()
 
@@ -140,7 +161,7 @@ class DicomWeb:
         return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
 
     @staticmethod
-    def _check(status: int) -> None:
+    def check(status: int) -> None:
         """What the PACS answers, as one of our errors; its own words may name a patient."""
         if status in (200, 202, 204, 206, 409):  # 409: some instances were refused, the answer says which
             return
@@ -152,7 +173,9 @@ class DicomWeb:
             raise BusyError("the PACS is busy; ask again", code="pacs_busy", retry_after_s=10)
         raise ServiceError(f"the PACS answers with status {status}", code="bad_answer")
 
-    def _away(self) -> BusyError:
+    @staticmethod
+    def away() -> BusyError:
+        """For a PACS that does not answer."""
         return BusyError("the PACS does not answer; is its address right, and does it run?", code="pacs_away")
 
 
