@@ -24,6 +24,7 @@ from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Services
 from clarivox.server.forms import read_form
 from clarivox.server.job import FileRef, Job, NewJob
+from clarivox.server.pacs.outbox import Outbox
 from clarivox.server.pump import Pump
 from clarivox.server.schemas import JobRequest, Params, Wish, check_params
 from clarivox.server.series_files import series_files
@@ -66,6 +67,8 @@ class Asked:
 
     wish: Wish
     files: tuple[FileRef, ...]
+    deliver: tuple[str, ...] = ()
+    """Destinations of the result."""
 
 
 def media_of(head: bytes) -> str:
@@ -197,7 +200,7 @@ def from_pacs(parts: Services, wanted: JobRequest) -> Asked:
     series = chosen(parts.archive, wanted.study_uid, wanted.series_uid, info.modalities)
     file = fetched(parts.archive, series, parts.blobs, replace(parts.settings.limits, unpacked_bytes=most))
     likes = tuple(referred(parts.blobs, one.sha256, one.role) for one in wanted.inputs)
-    return Asked(wanted, (file, *likes))
+    return Asked(wanted, (file, *likes), tuple(wanted.deliver))
 
 
 def by_reference(parts: Services, caller: Caller, wanted: JobRequest) -> Asked:
@@ -208,13 +211,13 @@ def by_reference(parts: Services, caller: Caller, wanted: JobRequest) -> Asked:
     """
     files = tuple(referred(parts.blobs, one.sha256, one.role) for one in wanted.inputs)
     if wanted.series_uid is None:
-        return Asked(wanted, files)
+        return Asked(wanted, files, tuple(wanted.deliver))
     found, uid = series_files(parts, caller, wanted.series_uid)
     if not found:
         raise NotFoundError("there is no such series here; GET /dicom-web/series lists them", code="no_such_object")
     if uid is not None:
         wanted = wanted.model_copy(update={"params": wanted.params.model_copy(update={"series": uid})})
-    return Asked(wanted, (*found, *files))
+    return Asked(wanted, (*found, *files), tuple(wanted.deliver))
 
 
 async def one_file(request: Request, blobs: Blobs) -> FileRef:
@@ -327,4 +330,6 @@ async def submitted(request: Request, parts: Services, caller: Caller) -> Job:
     asked = await receive(request, parts, caller)
     new = await run_in_threadpool(new_job, asked, parts, caller, request)
     job, _ = await run_in_threadpool(parts.ledger.submit, new, has=parts.blobs.has)
+    if asked.deliver:  # who asks gets no answer before this is noted, too, and asks again by the same key
+        await run_in_threadpool(Outbox(parts.ledger.database).add, job.id, asked.deliver)
     return job

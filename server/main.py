@@ -53,6 +53,7 @@ def routers(settings: Settings, *, archive: bool = False) -> Iterator[APIRouter]
         "clarivox.server.routes.admin",
         "clarivox.server.routes.jobs",
         "clarivox.server.routes.results",
+        "clarivox.server.routes.deliveries",
         "clarivox.server.routes.enhance",
         "clarivox.server.routes.blobs",
         "clarivox.server.routes.bundles",

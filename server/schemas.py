@@ -11,6 +11,7 @@ from clarivox.bundle import BundleInfo
 from clarivox.errors import OptionError
 from clarivox.server import job as ledger_job
 from clarivox.server.job import FileRef, Kind, State
+from clarivox.server.pacs.outbox import DeliveryState
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Form = Literal["dicom", "nifti", "nrrd", "mha", "png", "tiff"]
@@ -141,6 +142,29 @@ class SeriesPair(BaseModel):
     study: str
     source: str
     derived: str
+
+
+class Delivery(BaseModel):
+    """A result on its way to a destination."""
+
+    destination: str
+    state: DeliveryState = Field(description="dead: it was tried often enough; an operator may have it tried anew.")
+    tries: int = Field(description="That failed.")
+    instances: int = Field(description="That the destination has, once it is done.")
+    code: str | None = Field(description="Why the last try failed.")
+    at: float = Field(description="When this changed last.")
+
+
+class Deliveries(BaseModel):
+    """Where the result of a job goes."""
+
+    deliveries: list[Delivery]
+
+
+class Destinations(BaseModel):
+    """Where results can be sent, by name; `pacs` is the PACS that /dicom-web shows."""
+
+    destinations: list[str]
 
 
 class Bundle(BaseModel):

@@ -14,7 +14,7 @@ from clarivox.io.dicom_values import PARSE_ERRORS, text, words
 from clarivox.io.dicom_warnings import Quiet
 from clarivox.io.limits import Limits
 from clarivox.server.pacs.patterns import TEXT_CHARS
-from clarivox.server.pacs.round_trip import OURS
+from clarivox.server.pacs.web import OURS
 
 SHARED = "SharedFunctionalGroupsSequence"
 _WITHIN = {

@@ -14,10 +14,8 @@ from clarivox.io.limits import Limits
 from clarivox.server.blobs import CHUNK, Blobs
 from clarivox.server.job import FileRef, Role
 from clarivox.server.pack import Pack
-from clarivox.server.pacs.web import DicomWeb, quoted, value
+from clarivox.server.pacs.web import OURS, DicomWeb, quoted, value
 
-OURS = "clarivox"
-"""Manufacturer in the equipment that contributed to a series: the mark that a derived series bears."""
 EQUIPMENT, MANUFACTURER = "0018A001", "00080070"
 STUDY, SERIES, MODALITY, INSTANCE = "0020000D", "0020000E", "00080060", "00080018"
 NO_IMAGES = frozenset(

@@ -14,10 +14,7 @@ import pydicom
 from clarivox.client import Client, Job
 from clarivox.errors import ConflictError, ServiceError
 from clarivox.io.archive import extracted
-from clarivox.server.pacs.web import DicomWeb
-
-OURS = "clarivox"
-"""Manufacturer in the equipment that contributed to a series: the mark that a derived series bears."""
+from clarivox.server.pacs.web import OURS, DicomWeb
 
 
 @dataclass(frozen=True)

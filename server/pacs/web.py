@@ -20,6 +20,8 @@ from clarivox.server.pacs.parts import boundary_of, packed, received
 
 JSON = "application/dicom+json"
 INSTANCES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+OURS = "clarivox"
+"""Manufacturer in the equipment that contributed to a series: the mark that a derived series bears."""
 BATCH = 50
 """Instances of one request that stores; a PACS may take no longer body."""
 SOP_UID, FAILURE, REFERENCED = "00081155", "00081198", "00081199"

@@ -17,6 +17,7 @@ from clarivox.server.deps import Owned, Parts, Services
 from clarivox.server.downloads import same
 from clarivox.server.intake import submitted
 from clarivox.server.job import Kind, State
+from clarivox.server.pacs.outbox import Outbox
 from clarivox.server.problems import responses
 from clarivox.server.schemas import Job, Jobs, job_of
 from clarivox.server.wire import IDEMPOTENCY, PREFER, REQUEST, WAIT_S, Wait
@@ -181,6 +182,9 @@ def cancel(response: Response, job_id: str, parts: Parts, caller: Inferer) -> Jo
 def retry(response: Response, job_id: str, parts: Parts, caller: Inferer) -> Job:
     """Ask again for what an ended job did: a new job, whose `parent_id` is this one."""
     made = parts.ledger.retry(job_id, caller.sees, has=parts.blobs.has)
+    outbox = Outbox(parts.ledger.database)
+    if destinations := [one.destination for one in outbox.of_job(job_id)]:
+        outbox.add(made.id, destinations)
     response.headers["Location"] = f"/v1/jobs/{made.id}"
     return view(parts, made)
 

@@ -47,6 +47,7 @@ def test_the_names_of_api_v1_are_stable(schema: dict[str, Any]) -> None:
         *("submit_job", "list_jobs", "get_job", "follow_job", "cancel_job", "retry_job", "delete_job_files"),
         *("get_result", "head_result", "get_evidence", "head_evidence", "get_series", "enhance"),
         *("put_blob", "head_blob", "list_bundles", "get_bundle"),
+        *("list_destinations", "get_deliveries"),
     }
 
 

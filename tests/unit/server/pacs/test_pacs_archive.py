@@ -137,6 +137,18 @@ def test_a_job_about_a_study_leaves_out_what_does_not_suit_and_what_is_ours(pair
         assert found == set(list(pair.series.values())[-count - 1 : -1] if count == 2 else [pair.series["ct"]])
 
 
+def test_a_result_goes_where_the_job_says_and_where_its_retry_says(pair: Pair) -> None:
+    assert pair.get("/v1/destinations").json() == {"destinations": [OWN]}
+    job = pair.ask(series_uid=pair.series["mr"], deliver=[OWN]).json()["id"]
+    [found] = pair.get(f"/v1/jobs/{job}/deliveries").json()["deliveries"]
+    assert (found["destination"], found["state"], found["tries"]) == (OWN, "waiting", 0)
+    requests.delete(f"{pair.server.url}/v1/jobs/{job}", timeout=20)
+    again = requests.post(f"{pair.server.url}/v1/jobs/{job}/retry", timeout=20).json()["id"]
+    assert [one["destination"] for one in pair.get(f"/v1/jobs/{again}/deliveries").json()["deliveries"]] == [OWN]
+    plain = pair.ask(series_uid=pair.series["mr"]).json()["id"]
+    assert pair.get(f"/v1/jobs/{plain}/deliveries").json() == {"deliveries": []}
+
+
 @pytest.mark.parametrize(
     ("wish", "status", "code"),
     [
