@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from clarivox.client import Client, Job
 
 SERVER = "http://127.0.0.1:8000"
+HEARD_S = 0.1
+"""A Ctrl-C is passed on to the server so soon, whatever the job does."""
 
 Server = Annotated[
     str, typer.Option(envvar="CLARIVOX_SERVER", metavar="URL", help="The server's address.", rich_help_panel="Server")
@@ -133,7 +135,7 @@ def _followed(client: Client, job: Job, progress: Progress) -> Job:
 
 
 def _turns(client: Client, job: Job) -> Iterator[Job]:
-    """A job with each change, and again each second, so that a Ctrl-C is heard while nothing changes."""
+    """A job with each change, and again each `HEARD_S`, so that a Ctrl-C is heard while nothing changes."""
     import queue
     import threading
 
@@ -149,7 +151,7 @@ def _turns(client: Client, job: Job) -> Iterator[Job]:
     threading.Thread(target=follow, daemon=True).start()
     while not job.ended:
         try:
-            change = changes.get(timeout=1.0)
+            change = changes.get(timeout=HEARD_S)
         except queue.Empty:
             change = job
         if isinstance(change, BaseException):

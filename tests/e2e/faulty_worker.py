@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker as the server's own, but that a job's tag `fault` says how it is to fail; in its first attempt only."""
+"""A worker as the server's own, but that a test says when its jobs go on, and by a job's tag `fault` how they fail.
+
+A job that is about to be enhanced waits while the file `HOLD` lies in the server's data folder, and says meanwhile
+that it goes on; a fault happens in the first attempt only.
+"""
 
 import os
 import signal
@@ -9,7 +13,8 @@ from clarivox.progress import Step
 from clarivox.server import work
 from clarivox.server.worker import main
 
-ALWAYS = ("poison", "limited", "slow", "busy")
+HOLD = "hold"
+ALWAYS = ("poison", "limited")
 
 _enhanced_one = work.enhanced_one
 
@@ -23,6 +28,15 @@ def limited(bundle, most_voxels):
             raise torch.OutOfMemoryError("made up")
 
     return bundle.network.register_forward_pre_hook(look)
+
+
+def wait(task, hold):
+    """Stand at the first step until the file is gone, or the job has to stop."""
+    follow = task.share(0, 1)
+    while hold.exists():
+        if not follow(Step("enhance", 0.001, 5.0)):
+            task.alive()
+        time.sleep(0.02)
 
 
 def enhanced_one(task, shop, bundle, given, tale):
@@ -43,14 +57,9 @@ def enhanced_one(task, shop, bundle, given, tale):
             raise ValueError("PATIENT^NAME")
         elif fault == "reader":
             os.kill(task.child.pid, signal.SIGKILL)
-        elif fault in ("slow", "busy"):
-            follow = task.share(0, 1)
-            for step in range(60 if fault == "busy" else 1000):
-                time.sleep(0.05)
-                if not follow(Step("enhance", step / 1000, 5.0)):
-                    task.alive()
         elif fault == "limited":
             hook = limited(bundle, 40_000)
+    wait(task, shop.settings.data_dir / HOLD)
     try:
         return _enhanced_one(task, shop, bundle, given, tale)
     finally:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from clarivox.cli.settings import settings_of
 from clarivox.client import Client
 from clarivox.errors import BusyError, ClarivoxError, FormatError
 from clarivox.io import read, write
+from tests import held
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from clarivox.cli.main import run; run()"]
-LONG = ("mr_ddpm3d_denoise", 50)
+PATIENCE_S = 180
 
 
 def environment() -> dict[str, str]:
@@ -34,12 +35,12 @@ def environment() -> dict[str, str]:
 class Served:
     """`clarivox serve` in a process of its own."""
 
-    def __init__(self, folder: Path, *more: str, port: int = 0) -> None:
-        self.folder = folder
-        words = ["serve", "--port", str(port), "--data", str(folder / "data"), "--set", "devices=cpu", *more]
+    def __init__(self, folder: Path, *more: str, port: int = 0, command: Sequence[str] = COMMAND) -> None:
+        self.data = folder / "data"
+        words = ["serve", "--port", str(port), "--data", str(self.data), "--set", "devices=cpu", *more]
         variables = environment() | {"OTEL_BSP_SCHEDULE_DELAY": "100"}
         self.process = subprocess.Popen(
-            [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=variables
+            [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=variables
         )
         self.said = []
         for line in self.process.stdout:
@@ -51,22 +52,32 @@ class Served:
         self.client = Client(self.url, patience_s=60)
 
     def ready(self) -> "Served":
-        for _ in range(600):
+        end = time.monotonic() + PATIENCE_S
+        while True:
             try:
                 self.client.info()
                 return self
             except ClarivoxError:
+                assert time.monotonic() < end, "the server did not become ready"
                 time.sleep(0.1)
-        raise AssertionError("the server did not become ready")
+
+    def one(self, state: str) -> str:
+        """The id of the one job in a state, once there is one."""
+        end = time.monotonic() + PATIENCE_S
+        while not (found := self.client.jobs(state=state)):
+            assert time.monotonic() < end, [job.content for job in self.client.jobs()]
+            time.sleep(0.05)
+        (job,) = found
+        return job.id
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(90)
+        return self.process.wait(PATIENCE_S)
 
 
 def ran(*words: str, code: int = 0) -> str:
-    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, env=environment(), timeout=100)
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, env=environment(), timeout=PATIENCE_S)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 
@@ -87,6 +98,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def served(folder: Path, tmp_path: Path) -> Iterator[Served]:
     one = Served(tmp_path).ready()
+    yield one
+    one.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def holding(tmp_path: Path) -> Iterator[Served]:
+    """A server whose jobs can be held."""
+    one = Served(tmp_path, command=held.COMMAND).ready()
     yield one
     one.stop(signal.SIGKILL)
 
@@ -130,56 +149,59 @@ def test_what_is_wrong_is_said_with_the_servers_code(served: Served, folder: Pat
         job.checked()
 
 
-def test_a_ctrl_c_cancels_the_job(served: Served, folder: Path) -> None:
-    ran("sample", "mr", "-o", str(folder / "large"), "--size", "192", "--slices", "24")
-    words = [
-        "submit",
-        str(folder / "large" / "image"),
-        "-b",
-        LONG[0],
-        "-o",
-        str(folder / "c.nii.gz"),
-        "--server",
-        served.url,
-    ]
-    process = started(folder / "said", *words)
-    while not any(job.state == "running" for job in served.client.jobs(bundle=LONG[0])):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130 and "[cancelled]" in (folder / "said").read_text()
-    assert [job.state for job in served.client.jobs(bundle=LONG[0])] == ["cancelled"]
+def test_a_ctrl_c_cancels_the_job(holding: Served, folder: Path) -> None:
+    words = ["submit", str(folder / "image.nii.gz"), "-b", "identity", "-o", str(folder / "c.nii.gz")]
+    with held.held(holding.data):
+        process = started(folder / "said", *words, "--server", holding.url)
+        job = holding.one("running")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 130 and "[cancelled]" in (folder / "said").read_text()
+        assert holding.client.job(job).state == "cancelled"
     assert not (folder / "c.nii.gz").exists()
 
 
-def test_a_server_that_stops_ends_what_runs_and_answers_meanwhile(served: Served, folder: Path) -> None:
-    job = served.client.submit(folder / "image.nii.gz", LONG[0])
-    later = served.client.submit(folder / "image.nii.gz", LONG[0], options={"seed": 1})
-    changes = served.client.follow(job)
-    while next(changes).state != "running":
-        pass
-    served.process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    with pytest.raises(BusyError) as caught:
-        served.client.info()
-    assert caught.value.code == "draining"
-    assert served.client.job(job).state == "running"
-    assert [one.state for one in changes][-1] in ("running", "succeeded")
-    assert served.process.wait(60) == 0
-    again = Served(served.folder)
-    assert again.client.job(job).state == "succeeded" and again.client.job(later).state in ("queued", "running")
-    again.ready().stop(signal.SIGKILL)
+def test_a_server_that_stops_ends_what_runs_and_answers_meanwhile(holding: Served, folder: Path) -> None:
+    with held.held(holding.data) as release:
+        job = holding.client.submit(folder / "image.nii.gz", "identity")
+        later = holding.client.submit(folder / "image.nii.gz", "any_median_denoise")
+        changes = holding.client.follow(job)
+        while next(changes).state != "running":
+            pass
+        holding.process.send_signal(signal.SIGTERM)
+        draining(holding)
+        assert holding.client.job(job).state == "running"
+        release()
+        assert [one.state for one in changes][-1] in ("running", "succeeded")
+        assert holding.process.wait(PATIENCE_S) == 0
+    with held.held(holding.data):
+        again = Served(holding.data.parent, command=held.COMMAND)
+        assert again.client.job(job).state == "succeeded" and again.client.job(later).state in ("queued", "running")
+        again.ready().stop(signal.SIGKILL)
 
 
-def test_a_client_that_follows_and_fetches_outlives_a_kill_of_the_server(served: Served, folder: Path) -> None:
+def draining(server: Served) -> None:
+    """Wait until a server says that it ends."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        try:
+            server.client.info()
+        except BusyError as error:
+            assert error.code == "draining"
+            return
+        time.sleep(0.02)
+    raise AssertionError("the server does not say that it ends")
+
+
+def test_a_client_that_follows_and_fetches_outlives_a_kill_of_the_server(holding: Served, folder: Path) -> None:
     out = folder / "killed.nii.gz"
-    words = ["submit", str(folder / "image.nii.gz"), "-b", LONG[0], "-o", str(out), "--server", served.url]
-    process = started(folder / "said", *words)
-    while not any(job.state == "running" for job in served.client.jobs(limit=1)):
-        time.sleep(0.05)
-    served.stop(signal.SIGKILL)
-    again = Served(served.folder, port=int(served.url.rsplit(":", 1)[1]))
-    assert process.wait(90) == 0, (folder / "said").read_text()
-    assert again.client.jobs(limit=1)[0].content["attempt"] == 2
+    words = ["submit", str(folder / "image.nii.gz"), "-b", "identity", "-o", str(out), "--server", holding.url]
+    with held.held(holding.data):
+        process = started(folder / "said", *words)
+        job = holding.one("running")
+        holding.stop(signal.SIGKILL)
+    again = Served(holding.data.parent, port=int(holding.url.rsplit(":", 1)[1]))
+    assert process.wait(PATIENCE_S) == 0, (folder / "said").read_text()
+    assert again.client.job(job).content["attempt"] == 2
     again.stop(signal.SIGKILL)
 
 
@@ -193,7 +215,7 @@ def test_workers_alone_take_the_jobs_of_a_server_without_any(tmp_path: Path, fol
         worker = started(tmp_path / "said", "worker", "--data", str(tmp_path / "data"), "--devices", "cpu")
         assert list(server.client.follow(job))[-1].state == "succeeded"
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) == 0 and "takes jobs of the server" in (tmp_path / "said").read_text()
+        assert worker.wait(PATIENCE_S) == 0 and "takes jobs of the server" in (tmp_path / "said").read_text()
     finally:
         server.stop(signal.SIGKILL)
 
