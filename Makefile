@@ -48,8 +48,8 @@ viewer: .venv/test ## OHIF for clarivox serve --viewer, by npm; not fetched agai
 	@$(BIN)/python -c "from clarivox.server import settings, viewer_files as v; v.folder_of(settings.Settings())" 2>/dev/null \
 		|| $(BIN)/clarivox viewer install
 
-e2e: .venv/test web viewer ## whole programs: the wheel, the demo, the bundle command, the DICOM validators
-	$(BIN)/python -m pytest tests/e2e
+e2e: .venv/test web viewer ## whole programs: servers, browsers, the wheel, a PACS; what fails is run once more
+	$(BIN)/python -m tests.twice tests/e2e
 
 fuzz: .venv/test ## 2,000 damaged files, read in limited children
 	$(BIN)/python -m tests.fuzz --mutants 2000
