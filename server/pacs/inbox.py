@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -17,6 +18,8 @@ from clarivox.server.job import new_id
 from clarivox.server.pacs.settings import Wait
 from clarivox.server.tables import pacs_instance, pacs_series
 
+OWNER = "pacs"
+"""Of the jobs that are made of what came in; what the node tells of results is of these."""
 AT_ONCE = 300
 """Rows that one statement names."""
 
@@ -245,6 +248,20 @@ class Inbox:
             (self.folder / name).unlink(missing_ok=True)
         return len(series)
 
+    def sweep(self, age_s: float) -> int:
+        """Delete files that have no row, as a crash leaves them, and were not touched for so long; how many."""
+        old = [path.name for path in self.folder.iterdir() if _age_s(path) >= age_s]
+        gone = 0
+        for at in range(0, len(old), AT_ONCE):
+            some = old[at : at + AT_ONCE]
+            with self.database.read() as connection:
+                query = select(pacs_instance.c.file).where(pacs_instance.c.file.in_(some))
+                known = set(connection.scalars(query))
+            for name in set(some) - known:
+                (self.folder / name).unlink(missing_ok=True)
+                gone += 1
+        return gone
+
 
 def inbox_folder(data_dir: Path) -> Path:
     """Where the files of a server's inbox lie.
@@ -253,6 +270,13 @@ def inbox_folder(data_dir: Path) -> Path:
     'data/pacs/in'
     """
     return data_dir / "pacs" / "in"
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _known(connection: Connection, arrived: Sequence[Arrived]) -> dict[tuple[str, str], RowMapping | dict[str, Any]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,6 +66,7 @@ class Caller(Part):
 
     ae_title: Title
     address: IPvAnyNetwork = Field(description="Its address, or its network as 10.1.0.0/16.")
+    port: Port | None = Field(None, description="Where it listens itself, for reports of storage commitment.")
     quiet_s: Seconds | None = None
     longest_s: Seconds | None = None
 
@@ -90,6 +92,19 @@ class Node(Part):
     longest_s: Seconds = Field(120, description="It is not waited for longer than that.")
     associations: int = Field(16, ge=1, le=256, description="At a time.")
     keep_h: float = Field(24, ge=0, description="How long a file is kept after its series was routed.")
+
+    def knows(self, address: str, calling: str | None = None) -> bool:
+        """Whether anybody may call from an address; or a caller, by its title.
+
+        >>> node = Node(allow=(Caller(ae_title="CT1", address="10.0.0.0/8"),))
+        >>> node.knows("10.1.2.3"), node.knows("10.1.2.3", "MR1"), node.knows("127.0.0.1", "CT1")
+        (True, False, False)
+        """
+        try:
+            where = ip_address(address)
+        except ValueError:
+            return False
+        return any(where in one.address for one in self.allow if calling in (None, one.ae_title))
 
     def wait_for(self, calling: str) -> Wait:
         """The times of a caller, by its title.
