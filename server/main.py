@@ -30,6 +30,7 @@ from clarivox.server.keeper import Keeper
 from clarivox.server.keys import Keys
 from clarivox.server.label_parts import labels_of
 from clarivox.server.ledger import Ledger
+from clarivox.server.pacs.processes import start_processes
 from clarivox.server.patience import Patience
 from clarivox.server.protection import protect
 from clarivox.server.settings import Settings
@@ -106,6 +107,7 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
             foreman.start()
         parts.audit.application("start")
         parts.workers = start_supervisor(settings) if workers else None
+        processes = start_processes(settings, logs.log.info) if workers else None
         try:
             yield
         finally:
@@ -113,6 +115,8 @@ def create_app(settings: Settings, *, workers: bool = True) -> FastAPI:
             parts.stopping.set()
             await parts.watch.close()
             await parts.channels.close()
+            if processes is not None:
+                await run_in_threadpool(processes.stop)
             if parts.workers is not None:
                 await run_in_threadpool(parts.workers.stop)
             if foreman is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clarivox.cli.enhance import parsed
+from clarivox.cli.pacs_listen import listen
 from clarivox.cli.screen import complain, say, table, watched
 from clarivox.cli.submit import SERVER, Authority, Key, Options, Server, Strength
 from clarivox.errors import CancelledError, ClarivoxError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from clarivox.server.pacs.web import DicomWeb
 
 pacs = typer.Typer(no_args_is_help=True, help="Studies from a PACS to a server and back, by DICOMweb.")
+
+pacs.command()(listen)
 
 Config = Annotated[Path, typer.Option("--config", help="The file that says where the PACS is.")]
 

@@ -32,6 +32,10 @@ def serve(
     viewer: Annotated[
         bool | None, typer.Option("--viewer", help="Show studies in OHIF at /; clarivox viewer install fetches it.")
     ] = None,
+    pacs: Annotated[
+        Path | None,
+        typer.Option("--pacs", metavar="FILE", help="pacs.yaml: the DICOM node, rules and destinations run beside."),
+    ] = None,
     config: Config = None,
     given: Given = None,
     settings: Annotated[
@@ -50,9 +54,8 @@ def serve(
     A setting comes from a flag, else from the environment as CLARIVOX_NAME,
     else from the file of --config, else it is the default.
     """
-    wanted = settings_of(
-        config, given, host=host, port=port, data_dir=data, bundle_dirs=bundles, allow_open=allow_open, viewer=viewer
-    )
+    flags = {"host": host, "port": port, "data_dir": data, "bundle_dirs": bundles, "allow_open": allow_open}
+    wanted = settings_of(config, given, **flags, viewer=viewer, pacs=pacs)
     if settings:
         typer.echo(as_yaml(wanted), nl=False)
         return
