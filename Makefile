@@ -39,7 +39,7 @@ check: .venv/test ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p clarivox
 
-apps/web/dist/index.html: apps/web/package-lock.json apps/web/build.mjs $(wildcard apps/web/src/*)
+apps/web/dist/index.html: apps/web/package-lock.json apps/web/build.mjs $(wildcard apps/web/src/* apps/ohif/*.js)
 	cd apps/web && npm ci --no-audit --no-fund --silent && npm run --silent build
 
 web: apps/web/dist/index.html ## the companion page, from apps/web/src by esbuild
@@ -73,6 +73,7 @@ long: .venv/test ## before an issue is closed; JSON under docs/long/
 	$(BIN)/python -m tests.chaos stops --hits 200 --jobs 1000 --json docs/long/chaos_stops.json
 	$(BIN)/python -m tests.chaos full --json docs/long/chaos_full.json
 	$(BIN)/python -m tests.chaos cuts --hits 200 --json docs/long/chaos_cuts.json
+	$(BIN)/python -m tests.benchmarks.viewer --json docs/long/viewer.json
 
 weights: .venv/bare ## train every bundle anew into weights/, DATA=DIR MINUTES=25 DEVICE=cuda; run it again to go on
 	$(BIN)/python -m clarivox.train_all $(DATA) --minutes $(MINUTES) --device $(DEVICE) --output weights

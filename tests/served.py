@@ -111,6 +111,8 @@ class Served:
     passed_fds: Sequence[int] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
+    command: Sequence[str] = COMMAND
+    """`clarivox serve`, or what stands for it."""
 
     def start(self) -> None:
         """Start it; returns at once."""
@@ -123,7 +125,7 @@ class Served:
             environment.pop(name, None)
         with (self.data.parent / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.launcher, *COMMAND, "--port", str(self.port), "--data", str(self.data)],
+                [*self.launcher, *self.command, "--port", str(self.port), "--data", str(self.data)],
                 stdout=log,
                 stderr=log,
                 env=environment,

@@ -4,6 +4,8 @@ import * as options from "../web/src/options.js";
 import * as server from "../web/src/server.js";
 import { Viewer } from "./viewer.js";
 
+/** The destination that is the PACS which is shown here. */
+const PACS = "pacs";
 const STYLE = `
 :host { display: block; padding: 12px; color: #fff; font: 14px/1.45 system-ui, sans-serif; }
 * { box-sizing: border-box; } [hidden] { display: none !important; }
@@ -30,6 +32,7 @@ export class EnhancePanel extends HTMLElement {
     super();
     this.viewer = new Viewer(given);
     this.bundles = [];
+    this.deliver = [];
     this.followed = new Map();
     const root = this.attachShadow({ mode: "open" }), style = document.createElement("style");
     style.textContent = STYLE;
@@ -48,6 +51,8 @@ export class EnhancePanel extends HTMLElement {
     this.stop = this.viewer.watch(() => this.look());
     try {
       this.bundles = await server.bundles();
+      const { destinations } = await server.json("/v1/destinations");
+      this.deliver = destinations.filter((one) => one === PACS);
     } catch (error) {
       this.say(error.message, true);
     }
@@ -99,7 +104,7 @@ export class EnhancePanel extends HTMLElement {
     const params = { ...(Object.keys(values).length ? { options: values } : {}), ...(strength < 1 ? { strength } : {}) };
     this.by("run").disabled = true;
     try {
-      const body = JSON.stringify({ bundle, params, series_uid: series, tags: { viewer: "ohif" } });
+      const body = JSON.stringify({ bundle, params, study_uid: study, series_uid: series, deliver: this.deliver, tags: { viewer: "ohif" } });
       const job = await server.json("/v1/jobs", { method: "POST", body, more: { "Content-Type": "application/json" } });
       remember(study, job.id);
       this.follow(job.id, study);
@@ -148,6 +153,7 @@ export class EnhancePanel extends HTMLElement {
       if (job.stage === "enhance") bar.value = job.done;
       parts.push(bar, button("Cancel", () => server.cancel(job.id).catch((error) => this.say(error.message, true))));
     } else if (job.state === "succeeded") {
+      parts.push(Object.assign(document.createElement("p"), { className: "stored dim" }));
       parts.push(button("Beside the original", () => this.show(job, study)));
       if (job.links.evidence) parts.push(button("Evidence", () => this.evidence(job)));
       parts.push(button("Difference", () => this.evidence(job, "difference")));
@@ -167,11 +173,26 @@ export class EnhancePanel extends HTMLElement {
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   }
 
+  /** Wait until the PACS that is shown here has the result, where it gets it. */
+  async stored(job) {
+    const status = this.followed.get(job.id)?.querySelector(".stored");
+    for (;;) {
+      const { deliveries } = await server.json(`/v1/jobs/${job.id}/deliveries`);
+      const found = deliveries.find((one) => one.destination === PACS);
+      if (!found) return;
+      if (status) status.textContent = stage(found);
+      if (found.state === "done") return;
+      if (found.state === "dead") throw new Error(`the PACS did not take the result [${found.code}]`);
+      await new Promise((done) => setTimeout(done, 500));
+    }
+  }
+
   /** Both series side by side; `data-shown` says which, once they are on screen. */
   async show(job, study) {
     try {
-      const { source, derived } = await server.json(`/v1/jobs/${job.id}/series`);
       delete this.dataset.shown;
+      const { source, derived } = await server.json(`/v1/jobs/${job.id}/series`);
+      await this.stored(job);
       if (await this.viewer.beside(study, source, derived)) this.dataset.shown = `${source}|${derived}`;
     } catch (error) {
       this.say(error.message, true);
@@ -185,6 +206,10 @@ function told(job) {
   if (job.state === "succeeded") return `done in ${((job.finished ?? 0) - (job.started ?? 0)).toFixed(1)} s`;
   return job.error ? `${job.error.detail} [${job.error.code}]` : job.state;
 }
+
+const stage = ({ state, instances, code }) =>
+  ({ done: `${instances} ${instances === 1 ? "image" : "images"} stored in the PACS`, dead: `not stored in the PACS [${code}]` })[state] ??
+  (code ? `the PACS does not take it yet [${code}]` : "is being stored in the PACS");
 
 function button(words, act) {
   return Object.assign(document.createElement("button"), { type: "button", textContent: words, onclick: act });
