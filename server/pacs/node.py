@@ -12,9 +12,9 @@ import logging
 import os
 import select
 import signal
-import ssl
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from socketserver import BaseServer
@@ -24,20 +24,26 @@ from typing import Any
 import pynetdicom._config
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_FIND, C_STORE, N_ACTION
 from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from clarivox.errors import ClarivoxError, OptionError
 from clarivox.io.dicom_uid import IMPLEMENTATION_NAME, IMPLEMENTATION_UID
+from clarivox.io.dicom_values import PARSE_ERRORS
+from clarivox.server.blobs import Blobs
+from clarivox.server.dicom_store import DicomStore
 from clarivox.server.ledger import Ledger
 from clarivox.server.logs import configure
 from clarivox.server.orders import opened
-from clarivox.server.pacs.association import HELLO_S, IDLE_S, DataSet, Server, address_of
+from clarivox.server.pacs.association import HELLO_S, IDLE_S, MEMORY_BYTES, DataSet, Server, address_of
+from clarivox.server.pacs.commitment import INVALID, Commitment
+from clarivox.server.pacs.finding import CANNOT_PROCESS, KEYS_BYTES, Finder, Found
 from clarivox.server.pacs.inbox import Inbox, inbox_folder
 from clarivox.server.pacs.receiver import Receiver, Sent, Status, code_of
-from clarivox.server.pacs.settings import Node, Pacs, Tls, read
+from clarivox.server.pacs.scu import COMMITMENT, tls_context
+from clarivox.server.pacs.settings import Node, Pacs, read
 from clarivox.server.settings import Settings
 
 log = logging.getLogger("clarivox.server.pacs.node")
@@ -47,6 +53,8 @@ PDU_BYTES = 256 << 10
 SWEEP_S = 3600.0
 MANY = 10_000
 END_S = 10.0
+
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 Rejection = tuple[int, int, int]
 """Result, source and reason of PS3.8 table 9-21."""
@@ -64,7 +72,7 @@ class DicomNode:
         ledger: opened.
 
     Raises:
-        OptionError: the file has no node (code bad_pacs_file), or the certificate cannot be used (code bad_tls).
+        OptionError: the file has no node, or its certificate cannot be used; code bad_pacs_file.
         OSError: the port is taken.
     """
 
@@ -78,13 +86,20 @@ class DicomNode:
         entity.implementation_class_uid, entity.implementation_version_name = IMPLEMENTATION_UID, IMPLEMENTATION_NAME
         entity.maximum_pdu_size, entity.maximum_associations = PDU_BYTES, MANY  # ours count, not connections
         entity.acse_timeout, entity.dimse_timeout, entity.network_timeout = HELLO_S, HELLO_S, IDLE_S
-        handlers: list[Any] = [(evt.EVT_REQUESTED, self.admit), (evt.EVT_C_STORE, self.store)]
+        self.finder = Finder(DicomStore(ledger, Blobs(settings.data_dir, settings)))
+        self.commitment = Commitment(self.inbox, self.node)
+        handlers: list[Any] = [
+            (evt.EVT_REQUESTED, self.admit),
+            (evt.EVT_C_STORE, self.store),
+            (evt.EVT_C_FIND, self.find),
+            (evt.EVT_N_ACTION, self.commit),
+        ]
         self.server = Server(
             entity,
             self.node,
             contexts(),
             handlers,
-            tls=None if self.node.tls is None else tls_context(self.node.tls),
+            tls=None if self.node.tls is None else tls_context(self.node.tls, server=True),
             most_bytes=settings.file_bytes,
             folder=self.inbox.folder.parent,
         )
@@ -150,29 +165,30 @@ class DicomNode:
         )
         return self.receiver.take(request.DataSet, sent)
 
+    def find(self, event: Event) -> Iterator[Found]:
+        """C-FIND."""
+        request = event.request
+        data = request.Identifier if isinstance(request, C_FIND) else None
+        if not isinstance(data, DataSet) or data.size > KEYS_BYTES:
+            yield CANNOT_PROCESS, None
+            return
+        yield from self.finder.find(lambda: event.identifier, lambda: event.is_cancelled)
+
+    def commit(self, event: Event) -> tuple[int, None]:
+        """N-ACTION of storage commitment."""
+        request = event.request
+        data = request.ActionInformation if isinstance(request, N_ACTION) else None
+        if not isinstance(data, DataSet) or data.size > MEMORY_BYTES:
+            return INVALID, None
+        try:
+            return self.commitment.asked(event.assoc, event.action_type, event.action_information), None
+        except PARSE_ERRORS:
+            return INVALID, None
+
 
 def contexts() -> list[PresentationContext]:
     """The services beside storage, which is taken in every class and every transfer syntax."""
-    return [build_context(Verification)]
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """How hands are shaken: both sides show a certificate of the authority.
-
-    Raises:
-        OptionError: a file cannot be used; code bad_tls.
-    """
-    found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    found.minimum_version = ssl.TLSVersion.TLSv1_2
-    found.verify_mode = ssl.CERT_REQUIRED
-    try:
-        found.load_cert_chain(tls.certificate, tls.key)
-        found.load_verify_locations(tls.authority)
-    except (OSError, ssl.SSLError) as cause:
-        raise OptionError(
-            "the certificate, key or authority of the node's tls cannot be used", code="bad_tls"
-        ) from cause
-    return found
+    return [build_context(one) for one in (Verification, STUDY_ROOT_FIND, COMMITMENT)]
 
 
 def quiet() -> None:

@@ -106,6 +106,10 @@ class Node(Part):
             return False
         return any(where in one.address for one in self.allow if calling in (None, one.ae_title))
 
+    def port_of(self, calling: str) -> int | None:
+        """Where a caller listens itself, where the file says so."""
+        return next((one.port for one in self.allow if one.ae_title == calling), None)
+
     def wait_for(self, calling: str) -> Wait:
         """The times of a caller, by its title.
 

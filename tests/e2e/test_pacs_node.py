@@ -2,20 +2,16 @@
 """The DICOM node as a process, called by dcmtk's programs, by pynetdicom, and by those who mean no good."""
 
 import contextlib
-import io
 import shutil
 import socket
-import sqlite3
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pydicom
 import pytest
 from pydicom.uid import (
-    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -23,12 +19,9 @@ from pydicom.uid import (
     MRImageStorage,
     RLELossless,
 )
-from pynetdicom import AE
-from pynetdicom.association import Association
-from pynetdicom.sop_class import Verification
 
 from clarivox.server.dicom_store import key_of
-from tests.nodes import Running, listening, series
+from tests.nodes import Running, associated, body, echoes, gets_in, kept, listening, rows, series, stored, until
 
 SYNTAXES = {
     ImplicitVRLittleEndian: ("dcmconv", "+ti"),
@@ -52,64 +45,6 @@ def dcmtk() -> None:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with listening(tmp_path_factory.mktemp("node") / "data", {"associations": 4}, log_level="debug") as found:
         yield found
-
-
-@contextlib.contextmanager
-def associated(
-    node: Running,
-    syntaxes: Sequence[str] = (ExplicitVRLittleEndian,),
-    *,
-    calling: str = "TEST",
-    called: str = "CLARIVOX",
-    classes: Sequence[str] = (CTImageStorage,),
-) -> Iterator[Association]:
-    caller = AE(calling)
-    caller.acse_timeout = caller.dimse_timeout = caller.network_timeout = 60
-    caller.add_requested_context(Verification)
-    for one in classes:
-        for syntax in syntaxes:
-            caller.add_requested_context(one, [syntax])
-    association = caller.associate("127.0.0.1", node.port, ae_title=called)
-    try:
-        yield association
-    finally:
-        if association.is_established:
-            association.release()
-        line = association.dul.socket  # pynetdicom leaves it open where the other side is gone
-        if line is not None and line.socket is not None:
-            line.socket.close()
-
-
-def until(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"waited in vain: {what}"
-        time.sleep(0.02)
-
-
-def rows(node: Running) -> dict[str, tuple[str, int]]:
-    """File and versions by the digest of each instance."""
-    with contextlib.closing(sqlite3.connect(node.data / "ledger.sqlite", timeout=60)) as database:
-        found = database.execute("SELECT sop, file, versions FROM pacs_instance").fetchall()
-    return {sop: (file, versions) for sop, file, versions in found}
-
-
-def kept(node: Running, instance: pydicom.Dataset) -> Path:
-    return node.data / "pacs" / "in" / rows(node)[key_of(str(instance.SOPInstanceUID))][0]
-
-
-def body(path: Path) -> bytes:
-    """The data set of a file as it is encoded."""
-    with path.open("rb") as file:
-        pydicom.filereader.read_preamble(file, False)
-        pydicom.filereader._read_file_meta_info(file)
-        return file.read()
-
-
-def echoes(node: Running) -> None:
-    with associated(node) as association:
-        assert association.is_established
-        assert association.send_c_echo().Status == 0
 
 
 @pytest.mark.usefixtures("dcmtk")
@@ -186,29 +121,6 @@ def test_a_known_title_from_another_address_is_rejected(tmp_path: Path) -> None:
                     assert association.acceptor.primitive.diagnostic == 3
 
 
-def stored(association: Association, instance: pydicom.Dataset, **command: str) -> int:
-    """The answer to a C-STORE whose command may say other things than its data set."""
-    from pynetdicom.dimse_primitives import C_STORE
-    from pynetdicom.dsutils import encode
-
-    request = C_STORE()
-    request.MessageID = 7
-    request.AffectedSOPClassUID = command.get("sop_class", instance.SOPClassUID)
-    request.AffectedSOPInstanceUID = command.get("sop", instance.SOPInstanceUID)
-    request.Priority = 2
-    data = command.get("data")
-    raw = encode(instance, False, True) if data is None else data.encode("latin-1")
-    request.DataSet = io.BytesIO(raw or b"")
-    [context] = [one for one in association.accepted_contexts if one.abstract_syntax == CTImageStorage]
-    association._reactor_checkpoint.clear()
-    until(lambda: bool(association._is_paused), "the association's pause")
-    association.dimse.send_msg(request, context.context_id)
-    _, answer = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
-    assert answer is not None
-    return int(answer.Status)
-
-
 def test_a_command_that_names_another_instance_or_class_is_refused(node: Running, tmp_path: Path) -> None:
     [path] = series(tmp_path, 1, seed="mismatch")
     instance = pydicom.dcmread(path)
@@ -233,12 +145,7 @@ def test_the_associations_that_may_be_open_are_counted_and_one_too_many_is_told_
         answer = more.acceptor.primitive
         assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
         assert all(one.send_c_echo().Status == 0 for one in there)
-    until(lambda: _gets_in(node), "an association after others ended")
-
-
-def _gets_in(node: Running) -> bool:
-    with associated(node) as association:
-        return bool(association.is_established)
+    until(lambda: gets_in(node), "an association after others ended")
 
 
 def test_a_flood_of_connections_keeps_nobody_out(node: Running) -> None:
@@ -255,7 +162,7 @@ def test_a_flood_of_connections_keeps_nobody_out(node: Running) -> None:
                 elif number % 4 == 3:
                     one.sendall(b"GET / HTTP/1.1\r\n\r\n")
             if number % 100 == 99:
-                until(lambda: _gets_in(node), "an association in the flood")
+                until(lambda: gets_in(node), "an association in the flood")
         assert node.process.poll() is None
         assert len(held) > 300
     finally:
