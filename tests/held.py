@@ -12,20 +12,22 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-COMMAND = (sys.executable, str(Path(__file__).parent / "e2e" / "faulty_server.py"))
+PROGRAM = (sys.executable, str(Path(__file__).parent / "e2e" / "faulty_server.py"))
 """In place of `clarivox`: everything as it is, but those workers."""
+COMMAND = (*PROGRAM, "serve")
 
 
 @contextmanager
-def held(data: Path) -> Iterator[Callable[[], None]]:
+def held(data: Path, but: int = 0) -> Iterator[Callable[[], None]]:
     """No job of a server gets beyond the first step of its enhancement within this block, or until its value is called.
 
     Args:
         data: the server's folder; the server may be away.
+        but: so many jobs go through before.
     """
     hold = data / "hold"
     data.mkdir(parents=True, exist_ok=True)
-    hold.touch()
+    hold.write_text(str(but))
     release = partial(hold.unlink, missing_ok=True)
     try:
         yield release

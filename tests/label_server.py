@@ -107,7 +107,7 @@ def label_server(folder: Path, **settings: Any) -> Iterator[LabelServer]:
             thread.join(20)
 
 
-def until(true: Callable[[], Any], within_s: float = 10.0) -> Any:
+def until(true: Callable[[], Any], within_s: float = 60.0) -> Any:
     """Waits for something to be true, and gives it.
 
     Raises:

@@ -20,7 +20,7 @@ MEMORY_MIB = 200.0
 
 def send(server: Served, body: bytes, query: str = "") -> Answer:
     """A job that is waited for."""
-    line = server.line(90)
+    line = server.line()
     try:
         headers = {"Content-Type": "application/octet-stream", "Prefer": "wait=60"}
         return line.ask("POST", f"/v1/jobs?bundle=identity&report=false{query}", body, headers)
@@ -28,11 +28,12 @@ def send(server: Served, body: bytes, query: str = "") -> Answer:
         line.close()
 
 
-def outcome(answer: Answer) -> tuple[int, str]:
+def outcome(server: Served, answer: Answer) -> tuple[int, str]:
     """Status and code of a refusal, or of the job's failure; (200, "") where it succeeded."""
     said = answer.json()
     if "state" not in said:
         return answer.status, answer.problem
+    said = server.ended(said)
     if said["state"] == "succeeded":
         return 200, ""
     return (said["error"]["status"], said["error"]["code"]) if said["error"] else (0, said["state"])
@@ -41,7 +42,7 @@ def outcome(answer: Answer) -> tuple[int, str]:
 def good(server: Served) -> float:
     """Seconds that a good request takes."""
     started = time.perf_counter()
-    assert outcome(send(server, hostile.series(toys.ct_series()))) == (200, "")
+    assert outcome(server, send(server, hostile.series(toys.ct_series()))) == (200, "")
     return time.perf_counter() - started
 
 
@@ -94,7 +95,7 @@ def undergo(server: Served) -> Ordeal:
     for row in hostile.rows():
         body = row.make()
         started = time.perf_counter()
-        told[row.name] = outcome(send(server, body))
+        told[row.name] = outcome(server, send(server, body))
         took[row.name] = time.perf_counter() - started
     again = good(server)
     holds = memory_mib([one for group in server.tree().values() for one in group])

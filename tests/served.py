@@ -12,16 +12,34 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 COMMAND = (sys.executable, "-c", "from clarivox.cli.main import run; run()", "serve")
+PATIENCE_S = 180.0
+"""How long a test waits for what must come: a limit that a hang reaches, and a slow machine does not."""
 PARTS = ("api", "supervisor", "worker", "nursery", "child", "other")
 """Of the processes of a server; a child reads and writes the files of one job, and is forked by the nursery."""
+
+
+Found = TypeVar("Found")
+
+
+def until(found: Callable[[], Found], within_s: float = PATIENCE_S) -> Found:
+    """What `found` gives, as soon as that is true.
+
+    Raises:
+        AssertionError: it was not in time.
+    """
+    end = time.monotonic() + within_s
+    while not (value := found()):
+        assert time.monotonic() < end, f"not within {within_s:.0f} s; the last was {value!r}"
+        time.sleep(0.03)
+    return value
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,7 @@ class Served:
     launcher: Sequence[str] = ()
     """What stands before the command, as a tracer."""
     passed_fds: Sequence[int] = ()
+    command: Sequence[str] = COMMAND
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     command: Sequence[str] = COMMAND
@@ -138,7 +157,7 @@ class Served:
         """Whether its first process lives."""
         return self.process is not None and self.process.poll() is None
 
-    def line(self, timeout_s: float = 20) -> Line:
+    def line(self, timeout_s: float = PATIENCE_S) -> Line:
         """A connection of its own."""
         return Line(self.port, timeout_s)
 
@@ -160,6 +179,14 @@ class Served:
                     return time.perf_counter() - started
             time.sleep(0.01)
         raise RuntimeError(f"{path} did not answer 200 within {within_s:.0f} s; {self.log()[-2000:]}")
+
+    def ended(self, job: dict[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """A job as the server tells it, once it has ended: a wish to wait has a limit of its own."""
+        line = self.line()
+        while job["state"] in ("queued", "running"):
+            job = line.ask("GET", f"/v1/jobs/{job['id']}?wait=20", None, headers).json()
+        line.close()
+        return job
 
     def log(self) -> str:
         """What it printed."""
@@ -188,7 +215,7 @@ class Served:
             self.process.wait()
         psutil.wait_procs(everyone, timeout=10)
 
-    def stop(self, within_s: float = 60) -> int:
+    def stop(self, within_s: float = PATIENCE_S) -> int:
         """Ask it to end, as systemd does, and give its exit code.
 
         Raises:
@@ -216,12 +243,12 @@ def part(one: psutil.Process, first: psutil.Process) -> str:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[Served]:
+def serving(folder: Path, command: Sequence[str] = COMMAND, **settings: str) -> Iterator[Served]:
     """A server that is ready to work, ended at the end."""
-    server = Served(folder / "data", settings)
+    server = Served(folder / "data", settings, command=command)
     server.start()
     try:
-        server.answers("/readyz", 60)
+        server.answers("/readyz", PATIENCE_S)
         yield server
     finally:
         server.kill()

@@ -18,11 +18,12 @@ from clarivox.training_log import Shown
 class Doubling:
     """The network shall learn to double; batch n is the same whenever it is asked for."""
 
-    def __init__(self, wait_s: float = 0) -> None:
-        self.wait_s = wait_s
+    def __init__(self, hold_at: int = -1) -> None:
+        self.hold_at = hold_at
 
     def batch(self, number: int) -> tuple[Tensor, ...]:
-        time.sleep(self.wait_s)
+        while number == self.hold_at:
+            time.sleep(1)
         inputs = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(number))
         return inputs, 2 * inputs
 
@@ -40,11 +41,11 @@ class Closeness:
         return -float((output - 2 * given).square().mean())
 
 
-def trainer(folder: Path, steps: int, *, wait_s: float = 0, **changes: Any) -> Trainer:
-    """A trainer whose bundle and checkpoint lie in a folder."""
+def trainer(folder: Path, steps: int, *, hold_at: int = -1, **changes: Any) -> Trainer:
+    """A trainer whose bundle and checkpoint lie in a folder; it stands for ever at a batch where one is named."""
     torch.manual_seed(0)
     (folder / "bundle" / "configs").mkdir(parents=True, exist_ok=True)
-    parts = {"network": nn.Conv2d(1, 1, 1), "train_dataset": Doubling(wait_s), "score": Closeness()}
+    parts = {"network": nn.Conv2d(1, 1, 1), "train_dataset": Doubling(hold_at), "score": Closeness()}
     settings = {"learning_rate": 0.05, "warm_up": 5, "every": 20, "checkpoint": folder / "checkpoint.pt"}
     return Trainer(
         steps=steps, bundle_root=folder / "bundle", loss=RelativeSquaredError(), **(parts | settings | changes)

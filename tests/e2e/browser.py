@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import pytest
 
+from tests.served import PATIENCE_S
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -48,16 +50,14 @@ class Page:
                 assert "error" not in answer, answer["error"]
                 return dict(answer["result"])
 
+    def first(self, script: str) -> None:
+        """Run a script in each page that is opened from now on, before those of the page."""
+        self._attach()
+        self.ask("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     def open(self, url: str, width: int, height: int) -> Self:
         """Open an address in the tab, in a window of a size, and wait until it is loaded."""
-        if not self.session:
-            target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-            self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-            for domain in ("Page", "Log", "Runtime", "Network"):
-                self.ask(f"{domain}.enable")
-            self.ask("Page.setLifecycleEventsEnabled", enabled=True)
-            if slower := os.environ.get("CLARIVOX_BROWSER_SLOWER"):  # to try tests as on a machine so many times slower
-                self.ask("Emulation.setCPUThrottlingRate", rate=float(slower))
+        self._attach()
         self.ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -72,7 +72,7 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait(self, script: str, within_s: float = 60) -> Any:
+    def wait(self, script: str, within_s: float = PATIENCE_S) -> Any:
         """The value of an expression as soon as it is true.
 
         Raises:
@@ -84,6 +84,18 @@ class Page:
                 return found
             time.sleep(0.05)
         raise AssertionError(f"not within {within_s:.0f} s: {script}; {self.complaints[-3:]}")
+
+    def complained(self, words: str, within_s: float = PATIENCE_S) -> None:
+        """Wait until the page has complained in these words.
+
+        Raises:
+            AssertionError: it did not in time.
+        """
+        until = time.monotonic() + within_s
+        while not any(words in line for line in self.complaints):
+            assert time.monotonic() < until, f"not within {within_s:.0f} s: {words}; {self.complaints[-3:]}"
+            self.run("0")  # brings what was said meanwhile
+            time.sleep(0.05)
 
     def choose(self, selector: str, *files: Path) -> None:
         """Give files to an input of the page, as a user who chooses them."""
@@ -108,6 +120,17 @@ class Page:
         """Press and release one key."""
         for kind in ("keyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
+
+    def _attach(self) -> None:
+        if self.session:
+            return
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Log", "Runtime", "Network"):
+            self.ask(f"{domain}.enable")
+        self.ask("Page.setLifecycleEventsEnabled", enabled=True)
+        if slower := os.environ.get("CLARIVOX_BROWSER_SLOWER"):  # to try tests as on a machine so many times slower
+            self.ask("Emulation.setCPUThrottlingRate", rate=float(slower))
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self.buffer:

@@ -8,6 +8,7 @@ that it goes on; a fault happens in the first attempt only.
 import os
 import signal
 import time
+from contextlib import suppress
 
 from clarivox.progress import Step
 from clarivox.server import work
@@ -30,10 +31,20 @@ def limited(bundle, most_voxels):
     return bundle.network.register_forward_pre_hook(look)
 
 
+def allowed(hold):
+    """How many jobs may pass, or None where nothing is held."""
+    with suppress(FileNotFoundError):
+        return int(hold.read_text() or 0)
+    return None
+
+
 def wait(task, hold):
-    """Stand at the first step until the file is gone, or the job has to stop."""
+    """Stand at the first step until the file is gone, or the job has to stop; so many as it says go through before."""
     follow = task.share(0, 1)
-    while hold.exists():
+    while (left := allowed(hold)) is not None:
+        if left > 0:
+            hold.write_text(str(left - 1))
+            return
         if not follow(Step("enhance", 0.001, 5.0)):
             task.alive()
         time.sleep(0.02)

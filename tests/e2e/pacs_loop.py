@@ -12,7 +12,6 @@ import http.client
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from clarivox import phantoms
 from clarivox.io import read
 from clarivox.io.dicom_new import Kind, new_series, save_series
 from clarivox.server.pacs.web import DicomWeb
-from tests.served import Served, serving
+from tests.served import PATIENCE_S, Served, serving, until
 
 PORT = 18042
 PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
@@ -54,26 +53,30 @@ def orthanc(folder: Path) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log)
     try:
-        for _ in range(200):
-            with contextlib.suppress(OSError):
-                line = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
-                line.request("GET", "/system")
-                if line.getresponse().status in (200, 401):
-                    break
-            time.sleep(0.1)
-        else:
-            raise RuntimeError((folder / "log").read_text()[-2000:])
+        until(lambda: _answers(process, folder))
         yield f"http://127.0.0.1:{PORT}/dicom-web"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
+
+
+def _answers(process: subprocess.Popen[bytes], folder: Path) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError((folder / "log").read_text()[-2000:])
+    with contextlib.suppress(OSError):
+        line = http.client.HTTPConnection("127.0.0.1", PORT, timeout=5)
+        line.request("GET", "/system")
+        return line.getresponse().status in (200, 401)
+    return False
 
 
 def command(server: Served, *words: str) -> tuple[int, str]:
     """Exit code and words of a command."""
     environment = {"PACS_PASSWORD": "secret", "PATH": "/usr/bin:/bin", "HOME": str(server.data.parent)}
     place = ("--server", f"http://127.0.0.1:{server.port}") if words[1] == "enhance" else ()
-    done = subprocess.run([*CLARIVOX, *words, *place], env=environment, capture_output=True, text=True, timeout=170)
+    done = subprocess.run(
+        [*CLARIVOX, *words, *place], env=environment, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     return done.returncode, done.stdout + done.stderr
 
 

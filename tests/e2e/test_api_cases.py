@@ -3,14 +3,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.benchmarks.server_cases import quick, run
 
 CASES = 500
 
 
-@pytest.mark.timeout(240)
 def test_no_random_request_is_answered_with_a_fault_or_without_a_description(tmp_path: Path) -> None:
     with quick(tmp_path) as (server, known):
         tally = run(server, known, CASES)

@@ -13,21 +13,14 @@ import requests
 from dicomweb_client import DICOMwebClient
 
 from tests.dicom_objects import series_of
-from tests.served import Served
-
-WAIT_S = 120
+from tests.served import PATIENCE_S, Served, serving
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    served = Served(folder / "data", {"DEVICES": "cpu", "DISK_WATERMARK_BYTES": "0"})
-    served.start()
-    try:
-        served.answers("/readyz", WAIT_S)
+    with serving(folder, DEVICES="cpu", DISK_WATERMARK_BYTES="0") as served:
         yield served
-    finally:
-        served.stop()
 
 
 def enhanced(server: Served, files: list[tuple[str, bytes]]) -> str:
@@ -37,10 +30,10 @@ def enhanced(server: Served, files: list[tuple[str, bytes]]) -> str:
         files=[("file", one) for one in files],
         data={"bundle": "identity"},
         headers={"Prefer": "wait=60"},
-        timeout=WAIT_S + 10,
+        timeout=PATIENCE_S,
     )
     assert answer.status_code in (200, 201, 202), answer.text
-    found = answer.json()
+    found = server.ended(answer.json())
     assert found["state"] == "succeeded", json.dumps(found)
     return str(found["id"])
 
@@ -61,7 +54,7 @@ def test_inputs_and_results_are_found_and_retrieved(server: Served, tmp_path: Pa
     [found] = client.search_for_studies(search_filters={"StudyInstanceUID": study})
     assert found["00100010"]["Value"] == [{"Alphabetic": "Sentinel^Zebra"}]
     assert found["00201206"]["Value"] == [2]
-    made = requests.get(f"http://127.0.0.1:{server.port}/v1/jobs/{job}/result", timeout=20).content
+    made = requests.get(f"http://127.0.0.1:{server.port}/v1/jobs/{job}/result", timeout=PATIENCE_S).content
     with zipfile.ZipFile(io.BytesIO(made)) as archive:
         results = [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in archive.namelist()]
     expected = {one.SOPInstanceUID: one for one in [*map(pydicom.dcmread, files), *results]}

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A live server and everything hostile that can be sent to it: the named answer, and no harm done."""
+"""A live server and everything hostile that can be sent to it: the named answer, and no harm done.
+
+How long each takes is for `python -m tests.benchmarks.server_limits`.
+"""
 
 import hashlib
 import io
 import json
+import select
 import socket
-import time
 import zipfile
 from collections.abc import Iterator
 
 import pytest
 
 from tests import hostile
-from tests.ordeal import LONGEST_S, MEMORY_MIB, Ordeal, everywhere, good, send, undergo
-from tests.served import Served, memory_mib, serving
+from tests.ordeal import MEMORY_MIB, Ordeal, everywhere, good, send, undergo
+from tests.served import PATIENCE_S, Served, memory_mib, serving, until
 
 IDLE_S = 3.0
 
@@ -36,10 +39,6 @@ def test_every_hostile_input_gets_its_named_answer(ordeal: Ordeal):
     assert ordeal.wrong == {}
 
 
-def test_none_takes_long(ordeal: Ordeal):
-    assert {name: took for name, took in ordeal.took_s.items() if took > LONGEST_S} == {}
-
-
 def test_no_process_ends(ordeal: Ordeal):
     assert ordeal.after == ordeal.before
 
@@ -48,15 +47,11 @@ def test_memory_comes_back(ordeal: Ordeal):
     assert ordeal.holds_mib - ordeal.held_mib < MEMORY_MIB
 
 
-def test_the_next_good_request_takes_its_normal_time(ordeal: Ordeal):
-    assert ordeal.again_s < max(3 * ordeal.usual_s, ordeal.usual_s + 1)
-
-
 def test_nothing_lies_outside_the_folders_of_the_jobs(server: Served, ordeal: Ordeal):
     assert everywhere(server) == []
     assert {path.name for path in server.data.parent.iterdir()} == {"data", "server.log"}
-    assert list((server.data / "work").iterdir()) == []
-    assert [path for path in (server.data / "tmp").iterdir() if path.is_file() or any(path.iterdir())] == []
+    until(lambda: not list((server.data / "work").iterdir()))
+    until(lambda: not [path for path in (server.data / "tmp").rglob("*") if path.is_file()])
     blobs = [path for path in (server.data / "blobs").rglob("*") if path.is_file() and not path.name.startswith(".")]
     assert all(len(path.name) == 64 and path.parent.name == path.name[:2] for path in blobs)
 
@@ -64,7 +59,7 @@ def test_nothing_lies_outside_the_folders_of_the_jobs(server: Served, ordeal: Or
 def test_an_executable_preamble_and_a_path_as_uid_do_not_come_out_again(server: Served):
     rows = {row.name: row for row in hostile.rows()}
     for name in ("MZ in the preamble", "ELF in the preamble", "a path as UID"):
-        job = send(server, rows[name].make()).json()
+        job = server.ended(send(server, rows[name].make()).json())
         line = server.line()
         result = line.ask("GET", f"/v1/jobs/{job['id']}/result").body
         line.close()
@@ -77,7 +72,7 @@ def test_an_executable_preamble_and_a_path_as_uid_do_not_come_out_again(server: 
 @pytest.mark.parametrize("name", ["text", "zip bomb that lies", "no rows", "deflate bomb, 3 GB", "zip with a link"])
 def test_whoever_waits_for_the_result_gets_the_same_answer(server: Served, name: str):
     row = next(row for row in hostile.rows() if row.name == name)
-    line = server.line(60)
+    line = server.line()
     raw = line.ask("POST", "/v1/enhance?bundle=identity", row.make(), {"Content-Type": "application/octet-stream"})
     head = '--x\r\nContent-Disposition: form-data; name="file"; filename="a.dcm"\r\n\r\n'
     body = head.encode() + row.make() + b"\r\n--x--\r\n"
@@ -94,7 +89,7 @@ NAMES = ["text", "no rows", "slope NaN", "sequences 5000 deep", "zip in zip", "N
 def test_a_client_of_monai_label_gets_it_too(server: Served, name: str):
     row = next(row for row in hostile.rows() if row.name == name)
     put = f'--x\r\nContent-Disposition: form-data; name="file"; filename="../../{hostile.CANARY}.nii"\r\n\r\n'.encode()
-    line = server.line(60)
+    line = server.line()
     body = put + row.make() + b"\r\n--x--\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     assert line.ask("PUT", "/datastore/image?image=hostile", body, kind).status == 200
@@ -181,14 +176,16 @@ def test_a_path_leads_nowhere(server: Served, path: str):
     assert b"root:" not in answer.body and b"SQLite" not in answer.body
 
 
-def talk(server: Served, *parts: bytes, pause_s: float = 0.0) -> tuple[int, float]:
-    """Send parts on a bare socket until the server has had enough; the status that it gives, and when."""
-    started = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as line:
+def talk(server: Served, *parts: bytes, pause_s: float = 0.0) -> tuple[int, int]:
+    """Send parts on a bare socket until the server says something; its status, and how many parts it let come."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as line:
+        sent = 0
         try:
             for part in parts:
+                if select.select([line], [], [], pause_s)[0]:
+                    break
                 line.sendall(part)
-                time.sleep(pause_s)
+                sent += 1
         except OSError:
             pass
         said = b""
@@ -197,36 +194,34 @@ def talk(server: Served, *parts: bytes, pause_s: float = 0.0) -> tuple[int, floa
                 said += more
         except ConnectionError:
             pass
-    return int(said.split()[1]) if said else 0, time.perf_counter() - started
+    return int(said.split()[1]) if said else 0, sent
 
 
 POST = b"POST /v1/jobs?bundle=identity HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n"
 
 
-def test_a_connection_without_a_request_is_ended_in_time(server: Served):
-    status, took = talk(server, b"GET /v1/jobs HT")
-    assert status == 408 and took < IDLE_S + 2
+def test_a_connection_without_a_request_is_ended(server: Served):
+    assert talk(server, b"GET /v1/jobs HT")[0] == 408
 
 
-def test_a_body_that_stops_is_ended_in_time(server: Served):
-    status, took = talk(server, POST + b"Content-Length: 1000000\r\n\r\n" + bytes(100_000))
-    assert status == 408 and took < IDLE_S + 2
+def test_a_body_that_stops_is_ended(server: Served):
+    assert talk(server, POST + b"Content-Length: 1000000\r\n\r\n" + bytes(100_000))[0] == 408
 
 
 def test_a_body_that_trickles_is_ended(server: Served):
-    status, took = talk(server, POST + b"Content-Length: 1000000\r\n\r\n", *[b"x"] * 20, pause_s=0.5)
-    assert status == 408 and took < 20
+    parts = int(PATIENCE_S / 0.5)
+    status, sent = talk(server, POST + b"Content-Length: 1000000\r\n\r\n", *[b"x"] * parts, pause_s=0.5)
+    assert status == 408 and sent < parts
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_comes(server: Served):
-    status, took = talk(server, POST + b"Content-Length: 99999999999999\r\n\r\n" + bytes(10_000))
-    assert status in (413, 507) and took < 2
+    assert talk(server, POST + b"Content-Length: 99999999999999\r\n\r\n" + bytes(10_000))[0] in (413, 507)
 
 
 def test_a_head_of_a_gigabyte_is_refused(server: Served):
     held = memory_mib(server.tree()["api"])
-    status, took = talk(server, b"GET / HTTP/1.1\r\nA: ", *[b"a" * 1_000_000] * 1000)
-    assert status == 431 and took < 10
+    status, sent = talk(server, b"GET / HTTP/1.1\r\nA: ", *[b"a" * 1_000_000] * 1000)
+    assert status == 431 and sent < 100
     assert memory_mib(server.tree()["api"]) - held < 20
 
 
@@ -234,7 +229,7 @@ def test_a_form_of_a_hundred_thousand_parts_is_refused(server: Served):
     held = memory_mib(server.tree()["api"])
     part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n'
     body = part * 100_000 + b"--x--\r\n"
-    line = server.line(30)
+    line = server.line()
     answer = line.ask("POST", "/v1/jobs", body, {"Content-Type": "multipart/form-data; boundary=x"})
     line.close()
     assert answer.status in (400, 413, 422) and " without " not in answer.problem
@@ -253,7 +248,7 @@ def test_a_form_of_a_hundred_thousand_parts_is_refused(server: Served):
     ],
 )
 def test_a_form_that_is_none_is_refused(server: Served, body: bytes):
-    line = server.line(30)
+    line = server.line()
     answer = line.ask("POST", "/v1/jobs", body, {"Content-Type": "multipart/form-data; boundary=x"})
     line.close()
     assert answer.status in (400, 413, 415, 422) and " without " not in answer.problem
@@ -264,7 +259,7 @@ def test_after_all_that_the_server_is_well(server: Served):
     line = server.line()
     assert line.ask("GET", "/readyz").status == 200
     line.close()
-    assert good(server) < 5
+    good(server)
     text = server.log()
     assert "Traceback" not in text and hostile.CANARY not in text
     assert json.loads((server.data / "audit.jsonl").read_text().splitlines()[-1])["status"] == 200

@@ -5,7 +5,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import hostile, sentinels, toys
-from tests.served import Answer, Served, serving
+from tests.served import Answer, Served, serving, until
 
 ADMIN, WARD, OTHER = "admin", "ward", "other"
 
@@ -31,7 +30,7 @@ class Clinic:
         self, method: str, path: str, body: bytes | None = None, *, who: str = WARD, volume: bool = False, **more: str
     ) -> Answer:
         """One request; `volume`: the answer is one, and may name the patient."""
-        line = self.server.line(60)
+        line = self.server.line()
         headers = {"Authorization": f"Bearer {self.keys[who]}"} | {k.replace("_", "-"): v for k, v in more.items()}
         answer = line.ask(method, path, body, headers)
         line.close()
@@ -39,12 +38,12 @@ class Clinic:
             self.said.append((f"{method} {path.split('?')[0]}", answer))
         return answer
 
-    def job(self, body: bytes, *, bundle: str = "identity", **more: str) -> dict[str, object]:
-        """A job that is waited for, sent as a raw stream."""
+    def job(self, body: bytes, *, bundle: str = "identity", path: str = "", **more: str) -> dict[str, object]:
+        """A job that is waited for, sent as a raw stream or as a form to a path."""
         more = {"Content_Type": "application/octet-stream", "Prefer": "wait=60"} | more
-        answer = self.ask("POST", f"/v1/jobs?bundle={bundle}", body, **more)
+        answer = self.ask("POST", path or f"/v1/jobs?bundle={bundle}", body, **more)
         found: dict[str, object] = answer.json()
-        return found
+        return self.server.ended(found, {"Authorization": f"Bearer {self.keys[WARD]}"}) if "state" in found else found
 
     @property
     def kept(self) -> list[Path]:
@@ -90,7 +89,7 @@ def treated(clinic: Clinic) -> Clinic:
     assert good["state"] == "succeeded", good
     ident = good["id"]
     body, kind = form("file", study, "ZQXSENTINEL^19010203.zip", bundle="identity")
-    assert clinic.ask("POST", "/v1/jobs", body, Content_Type=kind, Prefer="wait=60").json()["state"] == "succeeded"
+    assert clinic.job(body, path="/v1/jobs", Content_Type=kind)["state"] == "succeeded"
     nifti = hostile.nifti(descrip=b"ZQXSENTINEL", aux_file=b"ZQXHOSPITAL")
     assert clinic.job(nifti)["state"] == "succeeded"
     enhanced = clinic.ask("POST", "/v1/enhance?bundle=identity", study, volume=True, Content_Type="application/zip")
@@ -151,15 +150,16 @@ def test_no_answer_but_a_volume_names_the_patient(treated: Clinic):
 
 def test_no_log_names_the_patient(treated: Clinic):
     log = treated.server.data / "log" / "clarivox.jsonl"
-    lines = log.read_text().splitlines()
-    assert sum('"failed' in line or "failed [" in line for line in lines) >= 10
+    until(lambda: sum('"failed' in one or "failed [" in one for one in log.read_text().splitlines()) >= 10)
     assert sentinels.hits_in([log, treated.server.data.parent / "server.log"]) == {}
 
 
 def test_the_audit_has_every_access_and_no_patient(treated: Clinic):
     path = treated.server.data / "audit.jsonl"
+    imports = 2 * len(sentinels.spoilt())
+    until(lambda: path.read_text().count('"import"') >= imports)
     records = [json.loads(line) for line in path.read_text().splitlines()]
-    assert sum(one["event"] == "import" for one in records) >= 2 * len(sentinels.spoilt())
+    assert sum(one["event"] == "import" for one in records) >= imports
     assert {"export", "query", "access", "admin", "login"} <= {one["event"] for one in records}
     assert sentinels.hits_in([path]) == {}
 
@@ -168,7 +168,7 @@ def test_nothing_but_the_store_of_volumes_holds_the_patient(treated: Clinic):
     """The database, temporary and work folders, logs, sessions, whatever is there."""
     assert any(path.name.startswith("ledger.sqlite") for path in treated.kept)
     assert sentinels.hits_in(treated.kept) == {}
-    assert list((treated.server.data / "work").iterdir()) == []
+    until(lambda: not list((treated.server.data / "work").iterdir()))
 
 
 def test_a_job_is_nobody_else_s(treated: Clinic):
@@ -186,8 +186,11 @@ def test_a_job_is_nobody_else_s(treated: Clinic):
     assert treated.ask("GET", f"/v1/jobs/{ident}", who=ADMIN).status == 200
 
 
-def test_what_is_deleted_is_gone_within_a_second(treated: Clinic):
-    """The last test: after it the only volumes left are those of the datastore of MONAI Label and its sessions."""
+def test_what_is_deleted_is_gone(treated: Clinic):
+    """The last test: after it the only volumes left are those of the datastore of MONAI Label and its sessions.
+
+    How soon, says `python -m tests.benchmarks.server_limits`.
+    """
     jobs = treated.ask("GET", "/v1/jobs?limit=500", who=ADMIN).json()["jobs"]
     kept = {one["sha256"] for job in jobs if job["tags"].get("via") == "monailabel" for one in job["inputs"]}
     kept |= {hashlib.sha256(hostile.nifti()).hexdigest()}
@@ -195,11 +198,8 @@ def test_what_is_deleted_is_gone_within_a_second(treated: Clinic):
         later = {one["sha256"] for other in jobs[number + 1 :] for one in [*other["inputs"], *other["results"]]}
         gone = [blob(treated, one["sha256"]) for one in [*job["inputs"], *job["results"]] if one["sha256"] not in later]
         gone = [path for path in gone if path.name not in kept]
-        started = time.perf_counter()
         assert treated.ask("DELETE", f"/v1/jobs/{job['id']}/files", who=ADMIN).status == 200
-        while any(path.exists() for path in gone):
-            assert time.perf_counter() - started < 1.0, f"not gone after a second: {job}"
-            time.sleep(0.02)
+        until(lambda gone=gone: not any(path.exists() for path in gone))
         assert treated.ask("GET", f"/v1/jobs/{job['id']}/result", who=ADMIN).status in (404, 409, 410)
     left = {path.name for path in (treated.server.data / "blobs").rglob("*") if path.is_file() and len(path.name) == 64}
     assert not left & {hashlib.sha256(body).hexdigest() for body in [hostile.series(sentinels.series())]}

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,10 +21,10 @@ from clarivox.client import Client
 from clarivox.errors import BusyError, ClarivoxError, FormatError
 from clarivox.io import read, write
 from tests import held
+from tests.served import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from clarivox.cli.main import run; run()"]
-PATIENCE_S = 180
 
 
 def environment() -> dict[str, str]:
@@ -52,22 +52,17 @@ class Served:
         self.client = Client(self.url, patience_s=60)
 
     def ready(self) -> "Served":
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                self.client.info()
-                return self
-            except ClarivoxError:
-                assert time.monotonic() < end, "the server did not become ready"
-                time.sleep(0.1)
+        def informed() -> bool:
+            with suppress(ClarivoxError):
+                return bool(self.client.info())
+            return False
+
+        until(informed)
+        return self
 
     def one(self, state: str) -> str:
         """The id of the one job in a state, once there is one."""
-        end = time.monotonic() + PATIENCE_S
-        while not (found := self.client.jobs(state=state)):
-            assert time.monotonic() < end, [job.content for job in self.client.jobs()]
-            time.sleep(0.05)
-        (job,) = found
+        (job,) = until(lambda: self.client.jobs(state=state))
         return job.id
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -105,7 +100,7 @@ def served(folder: Path, tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture
 def holding(tmp_path: Path) -> Iterator[Served]:
     """A server whose jobs can be held."""
-    one = Served(tmp_path, command=held.COMMAND).ready()
+    one = Served(tmp_path, command=held.PROGRAM).ready()
     yield one
     one.stop(signal.SIGKILL)
 
@@ -168,28 +163,24 @@ def test_a_server_that_stops_ends_what_runs_and_answers_meanwhile(holding: Serve
         while next(changes).state != "running":
             pass
         holding.process.send_signal(signal.SIGTERM)
-        draining(holding)
+        until(lambda: refusal(holding) == "draining")
         assert holding.client.job(job).state == "running"
         release()
         assert [one.state for one in changes][-1] in ("running", "succeeded")
         assert holding.process.wait(PATIENCE_S) == 0
     with held.held(holding.data):
-        again = Served(holding.data.parent, command=held.COMMAND)
+        again = Served(holding.data.parent, command=held.PROGRAM)
         assert again.client.job(job).state == "succeeded" and again.client.job(later).state in ("queued", "running")
         again.ready().stop(signal.SIGKILL)
 
 
-def draining(server: Served) -> None:
-    """Wait until a server says that it ends."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        try:
-            server.client.info()
-        except BusyError as error:
-            assert error.code == "draining"
-            return
-        time.sleep(0.02)
-    raise AssertionError("the server does not say that it ends")
+def refusal(server: Served) -> str:
+    """The code with which a server does not answer; nothing where it does."""
+    try:
+        server.client.info()
+    except BusyError as error:
+        return error.code
+    return ""
 
 
 def test_a_client_that_follows_and_fetches_outlives_a_kill_of_the_server(holding: Served, folder: Path) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whom a live server trusts: bundles of its own folders that are as they were sealed, and connections over TLS."""
 
+import contextlib
 import datetime
 import http.client
 import ipaddress
@@ -12,7 +13,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from clarivox import manifest
 from tests import hostile
-from tests.served import COMMAND, Served, free_port, serving
+from tests.served import COMMAND, PATIENCE_S, Served, free_port, serving, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,11 +84,13 @@ def edit(bundle: Path, old: str, new: str, *, seal: bool = True) -> None:
 
 def run(server: Served, bundle: str, body: bytes | None = None) -> tuple[str, str]:
     """State and code of a job with a bundle, or of its refusal."""
-    line = server.line(90)
+    line = server.line()
     headers = {"Content-Type": "application/octet-stream", "Prefer": "wait=60"}
     answer = line.ask("POST", f"/v1/jobs?bundle={bundle}&report=false&force=true", body or hostile.nifti(), headers)
     line.close()
     said = answer.json()
+    if "state" in said:
+        said = server.ended(said)
     return (said["state"], (said["error"] or {}).get("code", "")) if "state" in said else ("refused", answer.problem)
 
 
@@ -154,25 +156,30 @@ def test_with_a_certificate_the_server_speaks_tls_and_nothing_else(tmp_path: Pat
     server.start()
     try:
         context = ssl.create_default_context(cafile=str(cert))
-        for _ in range(600):
-            try:
-                line = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=5)
+        line = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=PATIENCE_S)
+
+        def asked() -> bool:
+            assert server.running, server.log()
+            line.close()  # of the turn before
+            with contextlib.suppress(ConnectionRefusedError):
                 line.request("GET", "/livez")
-                break
-            except ConnectionRefusedError:
-                assert server.running, server.log()
-                time.sleep(0.05)
+                return True
+            return False
+
+        until(asked)
         assert line.getresponse().status == 200
         assert line.sock is None or line.sock.version() in ("TLSv1.2", "TLSv1.3")
         line.close()
         with pytest.raises((http.client.HTTPException, OSError)):
-            plain = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+            plain = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
             plain.request("GET", "/livez")
             plain.getresponse()
         plain.close()
         stranger = ssl.create_default_context()
         with pytest.raises(ssl.SSLCertVerificationError):
-            http.client.HTTPSConnection("127.0.0.1", server.port, context=stranger, timeout=5).request("GET", "/livez")
+            http.client.HTTPSConnection("127.0.0.1", server.port, context=stranger, timeout=PATIENCE_S).request(
+                "GET", "/livez"
+            )
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
         old.set_ciphers("ALL:@SECLEVEL=0")
@@ -185,7 +192,7 @@ def test_with_a_certificate_the_server_speaks_tls_and_nothing_else(tmp_path: Pat
 
 def negotiated(port: int, context: ssl.SSLContext) -> str:
     """The cipher that server and client agree on."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw, context.wrap_socket(raw) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as raw, context.wrap_socket(raw) as line:
         cipher = line.cipher()
         return cipher[0] if cipher else ""
 
@@ -205,7 +212,7 @@ def test_a_set_up_that_lets_anybody_in_does_not_start(
 ):
     environment = os.environ | {f"CLARIVOX_{name}": value for name, value in settings.items()}
     command = [*COMMAND, *flags, "--port", str(free_port()), "--data", str(tmp_path / "data")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 2, done.stderr
     assert says in " ".join((done.stderr + done.stdout).split())
 

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", str(out), str(ROOT)], check=True, capture_output=True, timeout=300
+        [sys.executable, "-m", "build", "--outdir", str(out), str(ROOT)],
+        check=True,
+        capture_output=True,
     )
     return next(out.glob("*.whl"))
 
@@ -29,7 +31,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("venv")
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True, timeout=300)
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True)
     site = next((home / "lib").glob("python*/site-packages"))
     shared = [entry for entry in sys.path if entry.endswith("site-packages")]
     (site / "shared.pth").write_text("\n".join(shared))
@@ -56,7 +58,10 @@ def test_the_installed_command_lists_the_bundles_from_any_folder(installed: Path
     (tmp_path / "transforms.py").write_text("raise ImportError('the wrong transforms')")
     environment = {**os.environ, "PYTHONPATH": ""}
     run = subprocess.run(
-        [installed / "clarivox", "bundles", "--json"], cwd=tmp_path, env=environment, capture_output=True, timeout=60
+        [installed / "clarivox", "bundles", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
     )
     assert run.returncode == 0, run.stderr.decode()
     names = {bundle["name"] for bundle in json.loads(run.stdout)}

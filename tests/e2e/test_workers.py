@@ -23,9 +23,9 @@ from clarivox.server.settings import Settings
 from clarivox.volume import Volume, blank_like
 from tests.dicom_objects import series_of
 from tests.held import held
+from tests.served import PATIENCE_S
 
 WORKER = (sys.executable, str(Path(__file__).with_name("faulty_worker.py")))
-PATIENCE_S = 180
 
 
 class Server:

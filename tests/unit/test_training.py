@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 CHILD = """
 import json, resource, sys, pathlib
 from tests.toy_training import trainer
-folder, steps, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-run = trainer(folder, steps, wait_s=0.01)
+folder, steps, limit, hold_at = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
+run = trainer(folder, steps, hold_at=hold_at)
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
@@ -35,8 +35,8 @@ except Exception as error:
 """
 
 
-def in_a_process(folder: Path, steps: int, limit: int = 0) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", CHILD, str(folder), str(steps), str(limit)]
+def in_a_process(folder: Path, steps: int, limit: int = 0, hold_at: int = -1) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", CHILD, str(folder), str(steps), str(limit), str(hold_at)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_was_stopped_on_request_ends_as_one_that_was_not(tmp_path: Pa
 def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
     whole = trainer(tmp_path / "a", 60)
     whole.run()
-    child = in_a_process(tmp_path / "b", 60)
+    child = in_a_process(tmp_path / "b", 60, hold_at=47)
     table = tmp_path / "b/bundle/docs/training.csv"
     while not table.exists() or len(read_log(table)) < 2:
         assert child.poll() is None
@@ -95,7 +95,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
 def test_a_full_disk_stops_with_the_last_checkpoint_kept(tmp_path: Path) -> None:
     trainer(tmp_path, 20).run()
     kept = (tmp_path / "checkpoint.pt").read_bytes()
-    said, _ = in_a_process(tmp_path, 40, limit=len(kept) // 2).communicate(timeout=60)
+    said, _ = in_a_process(tmp_path, 40, limit=len(kept) // 2).communicate()
     assert json.loads(said) == ["CapacityError", "disk_full", 40]
     assert (tmp_path / "checkpoint.pt").read_bytes() == kept
     assert not list(tmp_path.rglob(".clarivox-*"))

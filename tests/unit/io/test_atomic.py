@@ -126,6 +126,6 @@ def test_a_kill_leaves_no_final_name(tmp_path: Path) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "written\n"
     child.send_signal(signal.SIGKILL)
-    child.wait(10)
+    child.wait(60)
     child.stdout.close()
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".clarivox-")] == []

@@ -2,7 +2,6 @@
 """Hostile and broken DICOM files get a named answer, before memory is taken."""
 
 import struct
-import time
 import tracemalloc
 import zlib
 from io import BytesIO
@@ -98,9 +97,7 @@ def test_a_deflate_bomb_is_refused_without_inflating_it(tmp_path: Path) -> None:
     packed = packer.compress(plain + struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OW", 0, 800_000_000))
     packed += b"".join(packer.compress(bytes(1 << 20)) for _ in range(40)) + packer.flush()
     tracemalloc.start()
-    started = time.perf_counter()
     assert code_of(whole[:start] + packed, tmp_path) == "deflate_bomb"
-    assert time.perf_counter() - started < 5
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
 

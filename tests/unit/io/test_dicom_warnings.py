@@ -43,15 +43,15 @@ def test_threads_that_overlap_keep_their_notes_apart_and_leave_the_filters_as_th
 
     def first() -> None:
         with Quiet() as quiet:
-            both_inside.wait(10)
+            both_inside.wait(60)
             warnings.warn("Invalid value", stacklevel=1)
         notes["first"] = quiet.notes
         one_left.set()
 
     def second() -> None:
         with Quiet() as quiet:
-            both_inside.wait(10)
-            one_left.wait(10)
+            both_inside.wait(60)
+            one_left.wait(60)
             warnings.warn("unknown character set", stacklevel=1)
         notes["second"] = quiet.notes
 
@@ -59,7 +59,7 @@ def test_threads_that_overlap_keep_their_notes_apart_and_leave_the_filters_as_th
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert notes == {
         "first": ("a value breaks the rules of its type",),
         "second": ("text uses an unknown or wrong character set",),
@@ -74,7 +74,7 @@ def test_a_thread_that_does_not_read_is_warned_as_before(recwarn: pytest.Warning
     with Quiet() as quiet:
         thread = threading.Thread(target=other)
         thread.start()
-        thread.join(10)
+        thread.join(60)
     assert quiet.notes == ()
     assert [str(one.message) for one in recwarn] == ["elsewhere"]
 

@@ -276,6 +276,6 @@ write_series(read(sys.argv[1]), Path(sys.argv[2]) / "d", tell=wait)
     assert child.stdout is not None
     assert child.stdout.readline() == "written\n"
     child.send_signal(signal.SIGKILL)
-    child.wait(10)
+    child.wait(60)
     child.stdout.close()
     assert not (tmp_path / "d").exists()

