@@ -124,7 +124,7 @@ def run(folder: Path, kinds: list[str]) -> dict[str, Any]:
         web = DicomWeb(url, user="clarivox", password="secret")
         given = {"VIEWER": "true", "VIEWER_DIR": str(folder_of(Settings(viewer=True))), "PACS": str(pacs)}
         given |= {"AUTH": "on", "LEASE_S": "10", "MAX_ATTEMPTS": "20", "RETRY_BACKOFF_S": "0"}
-        server = Served(folder / "data", given, command=(*held.COMMAND, "serve"))
+        server = Served(folder / "data", given, command=held.COMMAND)
         server.start()
         try:
             server.answers("/readyz", PATIENCE_S)
