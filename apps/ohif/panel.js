@@ -156,7 +156,7 @@ export class EnhancePanel extends HTMLElement {
       parts.push(Object.assign(document.createElement("p"), { className: "stored dim" }));
       parts.push(button("Beside the original", () => this.show(job, study)));
       if (job.links.evidence) parts.push(button("Evidence", () => this.evidence(job)));
-      parts.push(button("Difference", () => this.evidence(job, "difference")));
+      parts.push(button("Difference", () => this.show(job, study, true)));
       if (job.notes.length) {
         const list = document.createElement("ul");
         list.append(...job.notes.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
@@ -166,10 +166,10 @@ export class EnhancePanel extends HTMLElement {
     row.replaceChildren(...parts);
   }
 
-  /** The page about the change, in a window of its own; it holds the difference of every slice that it shows. */
-  async evidence(job, part = "") {
+  /** The page about the change, in a window of its own. */
+  async evidence(job) {
     const url = URL.createObjectURL(await (await server.ask(job.links.evidence)).blob());
-    window.open(url + (part ? `#${part}` : ""), "_blank");
+    window.open(url, "_blank");
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   }
 
@@ -187,13 +187,13 @@ export class EnhancePanel extends HTMLElement {
     }
   }
 
-  /** Both series side by side; `data-shown` says which, once they are on screen. */
-  async show(job, study) {
+  /** Both series side by side, and what changed; `data-shown` says which, once they are on screen. */
+  async show(job, study, difference = false) {
     try {
       delete this.dataset.shown;
       const { source, derived } = await server.json(`/v1/jobs/${job.id}/series`);
       await this.stored(job);
-      if (await this.viewer.beside(study, source, derived)) this.dataset.shown = `${source}|${derived}`;
+      if (await this.viewer.beside(study, source, derived, difference)) this.dataset.shown = `${source}|${derived}${difference ? "|difference" : ""}`;
     } catch (error) {
       this.say(error.message, true);
     }

@@ -1,27 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the panel needs of OHIF 3.13.2, all in one place: the active series, and two series side by side.
+// What the panel needs of OHIF 3.13.2, all in one place: the active series, and series side by side.
+import { differences, displaySet, isDifference, windowOf } from "./difference.js";
 
 const PATIENCE_MS = 120000;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const near = (a, b, by) => a.every((one, n) => Math.abs(one - b[n]) <= by * Math.max(1, Math.abs(one)));
 
-/** Whether two viewports of one size show the same of their series: slice, window, zoom, pan. */
-const same = (a, b) => (a.slice === b.slice || a.slices !== b.slices) && near(a.view, b.view, 1e-3) && near(a.size, b.size, 0.02);
+/** Whether a viewport shows the same as the first, of the same size: slice, zoom, pan, and but for differences the window. */
+const same = (a, b) => {
+  const from = isDifference(b.image) ? 2 : 0;
+  return (a.slice === b.slice || a.slices !== b.slices) && near(a.view.slice(from), b.view.slice(from), 1e-3) && near(a.size, b.size, 0.02);
+};
 
-/** Scroll two viewports together, image by image: OHIF's own way goes by positions, which clips and radiographs have not. */
+/** Scroll viewports together, image by image: OHIF's own way goes by positions, which clips and radiographs have not. */
 function scrolled(viewports) {
   const told = new Map();
-  viewports.forEach((one, place) => {
-    const other = viewports[1 - place];
+  for (const one of viewports)
     one.element.addEventListener("CORNERSTONE_STACK_NEW_IMAGE", ({ detail }) => {
       const was = told.get(one);
       told.delete(one);
-      if (was === detail.imageIdIndex || other.isDisabled || other.getCurrentImageIdIndex() === detail.imageIdIndex) return;
-      told.set(other, detail.imageIdIndex);
-      other.setImageIdIndex(detail.imageIdIndex);
+      if (was === detail.imageIdIndex) return;
+      for (const other of viewports.filter((viewport) => viewport !== one && !viewport.isDisabled && viewport.getCurrentImageIdIndex() !== detail.imageIdIndex)) {
+        told.set(other, detail.imageIdIndex);
+        other.setImageIdIndex(detail.imageIdIndex);
+      }
     });
-  });
 }
 
 export class Viewer {
@@ -55,44 +59,59 @@ export class Viewer {
   }
 
   /**
-   * Show two series of a study side by side, scrolled, windowed and zoomed together.
-   * True when both are on screen as they should be; false when something else was asked for meanwhile.
+   * Show two series of a study side by side, and their difference if that is wanted, scrolled and zoomed together.
+   * True when all are on screen as they should be; false when something else was asked for meanwhile.
    */
-  async beside(study, source, derived) {
-    const turn = ++this.turn, series = [source, derived], ids = [`clarivox-source-${turn}`, `clarivox-derived-${turn}`];
+  async beside(study, source, derived, difference = false) {
+    const turn = ++this.turn, names = difference ? ["source", "derived", "difference"] : ["source", "derived"];
+    const ids = names.map((name) => `clarivox-${name}-${turn}`);
     await this.fetched(study, derived);
-    const uids = series.map((one) => this.displaySetService.getDisplaySetsForSeries(one)[0]?.displaySetInstanceUID);
-    if (uids.some((uid) => !uid)) throw new Error("the derived series is stored; it will be in the list when the study is opened again");
+    const sets = [source, derived].map((one) => this.displaySetService.getDisplaySetsForSeries(one)[0]);
+    if (sets.some((set) => !set)) throw new Error("the derived series is stored; it will be in the list when the study is opened again");
+    if (difference) sets.push(this.difference(...sets));
     // Viewports of their own, made with their series in one step: one that is given another series while it loads may show the first.
     await this.viewportGridService.setLayout({
       numRows: 1,
-      numCols: 2,
+      numCols: ids.length,
       activeViewportId: ids[0],
       findOrCreateViewport: (place) => ({
-        displaySetInstanceUIDs: [uids[place]],
+        displaySetInstanceUIDs: [sets[place].displaySetInstanceUID],
         displaySetOptions: [{}],
         viewportOptions: { viewportId: ids[place], viewportType: "stack", toolGroupId: "default" },
       }),
     });
-    const asked = () => turn === this.turn;
-    if (!(await this.settled(ids, series, asked))) return false;
+    const right = [source, derived, derived].map((series, place) => (image) => image.includes(series) && isDifference(image) === place > 1);
+    if (!(await this.settled(ids, right, () => turn === this.turn))) return false;
     this.link(ids);
     return true;
   }
 
-  /** Wait until each viewport has drawn its own series and both show the same of it; the second is made to follow the first. */
-  async settled(ids, series, asked) {
+  /** The display set of what changed between two series. */
+  difference(source, derived) {
+    const [data] = this.extensions.getActiveDataSource();
+    const imageIds = differences(...[source, derived].map((set) => data.getImageIdsForDisplaySet(set)));
+    if (!imageIds) throw new Error("the two series are not on one grid; the evidence page shows what changed");
+    const made = displaySet(derived, imageIds);
+    const known = this.displaySetService.getDisplaySetByUID(made.displaySetInstanceUID);
+    if (known) return known;
+    this.cornerstoneCacheService.stackImageIds.set(made.displaySetInstanceUID, imageIds);
+    this.displaySetService.addDisplaySets(made);
+    return made;
+  }
+
+  /** Wait until each viewport has drawn its own series and all show the same of it; the others are made to follow the first. */
+  async settled(ids, right, asked) {
     const until = performance.now() + PATIENCE_MS;
-    for (let calm = 0; calm < 3; ) {
-      if (performance.now() > until) throw new Error(`the two series do not come on screen: ${JSON.stringify(ids.map((id) => this.state(id)))}`);
+    for (let calm = -1; calm < 3; ) {
+      if (performance.now() > until) throw new Error(`the series do not come on screen: ${JSON.stringify(ids.map((id) => this.state(id)))}`);
       await pause(100);
       if (!asked()) return false;
-      const [first, second] = ids.map((id) => this.state(id));
-      const drawn = [first, second].every((one, place) => one?.drawn && one.image.includes(series[place]));
-      if (drawn && same(first, second)) calm++;
+      const views = ids.map((id) => this.state(id));
+      if (!views.every((one, place) => one?.drawn && right[place](one.image))) continue;
+      if (calm >= 0 && views.every((one) => same(views[0], one))) calm++;
       else {
         calm = 0;
-        if (drawn) await this.follow(ids);
+        await this.follow(ids);
       }
     }
     return true;
@@ -111,27 +130,31 @@ export class Viewer {
     return { image, drawn, slice: viewport.getCurrentImageIdIndex(), slices: viewport.getImageIds().length, view, size };
   }
 
-  /** Both fit their places; the second takes slice and window of the first. */
+  /** All fit their places; the others take slice and window of the first. */
   async follow(ids) {
-    const [first, second] = ids.map((id) => this.cornerstoneViewportService.getCornerstoneViewport(id));
+    const [first, ...others] = ids.map((id) => this.cornerstoneViewportService.getCornerstoneViewport(id));
     const { voiRange, invert } = first.getProperties();
-    if (first.getImageIds().length === second.getImageIds().length) await second.setImageIdIndex(first.getCurrentImageIdIndex());
-    second.setProperties({ voiRange, invert });
-    for (const viewport of [first, second]) {
+    for (const other of others) {
+      if (first.getImageIds().length === other.getImageIds().length) await other.setImageIdIndex(first.getCurrentImageIdIndex());
+      if (isDifference(other.getCurrentImageId())) other.setProperties({ voiRange: windowOf(other.getCornerstoneImage()) });
+      else other.setProperties({ voiRange, invert });
+    }
+    for (const viewport of [first, ...others]) {
       viewport.resetCamera();
       viewport.render();
     }
   }
 
-  /** From now on what is done in one viewport is done in the other. */
+  /** From now on what is done in one viewport is done in the others; a difference keeps its own window. */
   link(ids) {
     const viewports = ids.map((id) => this.cornerstoneViewportService.getCornerstoneViewport(id));
     const groups = [["voi", "clarivox-window"], ["zoompan", "clarivox-zoom"]];
-    if (viewports[0].getImageIds().length === viewports[1].getImageIds().length) scrolled(viewports);
+    if (viewports.every((one) => one.getImageIds().length === viewports[0].getImageIds().length)) scrolled(viewports);
     else groups.push(["imageSlice", "clarivox-slice"]);
-    for (const viewportId of ids)
+    for (const viewport of viewports)
       for (const [type, id] of groups)
-        this.syncGroupService.addViewportToSyncGroup(viewportId, viewports[0].renderingEngineId, { type, id, source: true, target: true });
+        if (type !== "voi" || !isDifference(viewport.getCurrentImageId()))
+          this.syncGroupService.addViewportToSyncGroup(viewport.id, viewport.renderingEngineId, { type, id, source: true, target: true });
   }
 
   /** Let OHIF know of a series that came after the study was opened. */

@@ -125,3 +125,18 @@ def keep(page: Page, name: str) -> None:
     """Keep a picture of the page, where they are wanted."""
     if SHOTS:
         Path(SHOTS, f"{name}.png").write_bytes(page.picture())
+
+
+def difference(page: Page, within_s: float = 120) -> tuple[float, float]:
+    """Have the difference shown as a third viewport: how far it is from derived minus source, and its largest value."""
+    page.run(f"[...{PANEL}.querySelectorAll('.job button')].find(one => one.textContent === 'Difference').click()")
+    page.wait(f"({PANEL}.host.dataset.shown ?? '').endsWith('|difference')", within_s)
+    drawn(page, 3, within_s)
+    off, most = page.run(
+        f"(({{viewer}}) => {{ const [a, b, c] = [...viewer.viewportGridService.getState().viewports.keys()]"
+        ".map(id => viewer.cornerstoneViewportService.getCornerstoneViewport(id).getCornerstoneImage()"
+        ".voxelManager.getScalarData());"
+        "return [c.reduce((most, one, n) => Math.max(most, Math.abs(one - (b[n] - a[n]))), 0),"
+        f"c.reduce((most, one) => Math.max(most, Math.abs(one)), 0)]; }})({PANEL}.host)"
+    )
+    return float(off), float(most)

@@ -14,7 +14,7 @@ from clarivox.errors import OptionError
 from clarivox.server.settings import Settings
 from clarivox.server.viewer_files import folder_of
 from tests.e2e.browser import WEBGL, browser
-from tests.e2e.ohif_page import BUNDLES, PANEL, compared, drawn, enhance, keep, opened, outside, study_of
+from tests.e2e.ohif_page import BUNDLES, PANEL, compared, difference, drawn, enhance, keep, opened, outside, study_of
 from tests.served import Served, serving
 
 
@@ -58,11 +58,14 @@ def test_a_series_is_enhanced_from_the_panel_and_shown_beside_the_original(
         page.wait(f"{PANEL}.textContent.includes('done in')", 120)
         compared(page)
         keep(page, f"ohif-{kind}")
+        off, most = difference(page)
+        keep(page, f"ohif-{kind}-difference")
         described = page.run(
             "window.services.displaySetService.getActiveDisplaySets().map(one => one.SeriesDescription).join('|')"
         )
     assert outside(page, server.port) == []
     assert bundle in described, "the derived series is in the list of the study"
+    assert off <= 1e-3 < most, "the third viewport holds derived minus source"
 
 
 def test_a_viewer_that_is_opened_again_finds_its_jobs(server: Served, tmp_path: Path) -> None:
