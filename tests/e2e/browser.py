@@ -69,7 +69,7 @@ class Page:
     def run(self, script: str) -> Any:
         """The value of an expression in the page; of a promise, what it comes to."""
         result = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in result, result
+        assert "exceptionDetails" not in result, (script, result)
         return result["result"].get("value")
 
     def wait(self, script: str, within_s: float = PATIENCE_S) -> Any:
@@ -109,6 +109,10 @@ class Page:
             f"(box => ({{x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height}}))"
             f"(document.querySelector('{selector}').getBoundingClientRect())"
         )
+        return self.clipped(box)
+
+    def clipped(self, box: dict[str, float]) -> bytes:
+        """What the window shows of a place of the page, as a PNG."""
         clip = {**box, "scale": 1}
         return base64.b64decode(self.ask("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"])
 

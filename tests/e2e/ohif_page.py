@@ -64,11 +64,14 @@ def opened(page: Page, port: int, study: str, key: str = "") -> None:
     page.wait(f"!{PANEL}?.getElementById('run').disabled", 120)
 
 
-def seen(page: Page, number: int) -> np.ndarray:
-    """What a viewport shows, grey, shape (Y, X)."""
-    page.run(f"{CANVAS}.forEach((one, n) => one.dataset.number = n)")
-    shown = Image.open(io.BytesIO(page.picture(f'canvas[data-number="{number}"]')))
-    return np.asarray(shown.convert("L"), np.float32)
+def seen(page: Page) -> list[np.ndarray]:
+    """What each viewport shows, grey, shape (Y, X); OHIF may replace any of them at any time."""
+    boxes = page.run(
+        f"{CANVAS}.map(one => one.getBoundingClientRect()).filter(one => one.width && one.height)"
+        ".map(one => ({x: one.x + scrollX, y: one.y + scrollY, width: one.width, height: one.height}))"
+    )
+    pictures = [Image.open(io.BytesIO(page.clipped(box))) for box in boxes]
+    return [np.asarray(picture.convert("L"), np.float32) for picture in pictures]
 
 
 def drawn(page: Page, count: int, within_s: float = 120) -> list[np.ndarray]:
@@ -79,10 +82,9 @@ def drawn(page: Page, count: int, within_s: float = 120) -> list[np.ndarray]:
     """
     until = time.monotonic() + within_s
     while time.monotonic() < until:
-        if page.run(f"{CANVAS}.length") >= count:
-            views = [seen(page, number) for number in range(count)]
-            if all(len(np.unique(view[::3, ::3])) > 20 for view in views):
-                return views
+        views = seen(page)
+        if len(views) >= count and all(len(np.unique(view[::3, ::3])) > 20 for view in views):
+            return views[:count]
         time.sleep(0.25)
     raise AssertionError(f"a viewport stays flat; they hold {held(page)}")
 
