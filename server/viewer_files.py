@@ -126,10 +126,15 @@ def unpacked(package: Path, folder: Path, told: Callable[[float], None]) -> int:
             name = member.name.removeprefix(INSIDE)
             if not member.isfile() or name == member.name or name.endswith(".map") or name.startswith(LEFT_OUT):
                 continue
-            member.name = name
-            archive.extract(member, folder, filter="data")
-            count += 1
+            content = archive.extractfile(member)
             path = folder / name
+            if content is None or not path.resolve().is_relative_to(folder.resolve()):
+                continue
+            # Not `extract(filter=…)`: Debian 12 has Python 3.11.2, where that is not yet known.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as stream:
+                shutil.copyfileobj(content, stream)
+            count += 1
             if path.suffix in PACKED and path.stat().st_size > SMALL:
                 path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes(), 6, mtime=0))
             told(min(0.99, 0.2 + count / 220))
