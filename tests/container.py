@@ -112,7 +112,9 @@ class Service:
         drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
         who = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"] if self.user is not None else []
         words = [*drop, *who, *self.command]
-        within = ["chroot", str(self.root), *words] if inside else words
+        within = (
+            ["/usr/sbin/chroot", str(self.root), *words] if inside else words
+        )  # first: it is a right that is dropped
         places = ("/data", "/tmp") if inside else (str(folder / "data"), str(folder / "tmp"))
         ours = {"ROOT": str(self.root), "DATA": str(folder / "data"), "TMP": str(folder / "tmp")}
         ours |= {"DATA_AT": places[0], "TMP_AT": places[1], "PATH": os.environ["PATH"]}

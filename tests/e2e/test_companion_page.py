@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The companion page in a real browser, against a live server: images of each kind go through it and are looked at."""
 
+import base64
 import gzip
 import io
 import json
@@ -135,6 +136,108 @@ def test_an_image_of_each_kind_is_shown_enhanced_and_compared(
     before, after = pixels(page, "original").astype(int), pixels(page, "enhanced").astype(int)
     assert np.abs(before - after).mean() > 0.1, "the enhanced image is another than the original"
     shot(page, name)
+    assert page.complaints == []
+
+
+def click(page: Page, words: str) -> None:
+    found = f"[...document.querySelectorAll('#tools button')].find(one => one.textContent === '{words}')"
+    page.wait(f"{found} !== undefined")
+    page.run(f"{found}.click()")
+
+
+def dragged(page: Page, label: str, value: float) -> None:
+    """Move a slider of the toolbar."""
+    found = f"document.querySelector('#tools input[data-range={label}]')"
+    page.wait(f"{found} !== null")
+    page.run(f"(one => {{ one.value = {value}; one.dispatchEvent(new Event('input')); }})({found})")
+
+
+def test_a_clip_plays_at_a_rate_stops_and_is_stepped_through_by_keys(page: Page, inputs: dict[str, Path]) -> None:
+    page.choose("#files", *sorted(inputs["clip"].iterdir()))
+    page.wait(PANES + " === 'original'")
+    enhanced(page, "us_srad_despeckle")
+    page.wait(PANES + " === 'original,enhanced,difference'")
+    place = "document.querySelector('#tools [aria-label=Clip] output').textContent"
+    assert page.run(place) == "1 / 12"
+    drawn(page, "enhanced")
+    first = {name: pixels(page, name).astype(int) for name in ("original", "enhanced")}
+    page.run(
+        "(one => { one.value = '60'; one.dispatchEvent(new Event('change')); })"
+        "(document.querySelector('#tools select[aria-label=\"Frames a second\"]'))"
+    )
+    click(page, "Play")
+    page.wait(f"{place} !== '1 / 12'")
+    click(page, "Pause")
+    stands = page.run(place)
+    page.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.run(place) == stands, "a clip that was stopped stands"
+    page.key("p", 80)
+    page.wait(f"{place} !== '{stands}'")
+    page.key("p", 80)
+    for _ in range(12):
+        if page.run(place) == "5 / 12":
+            break
+        page.key("ArrowUp", 38)
+    assert page.run(place) == "5 / 12"
+    shot(page, "clip-playing")
+    for name, before in first.items():
+        assert np.abs(pixels(page, name).astype(int) - before).mean() > 0.1, f"the pane {name} shows another frame"
+    assert page.complaints == []
+
+
+def test_a_download_has_the_strength_of_the_dial(page: Page, inputs: dict[str, Path], tmp_path: Path) -> None:
+    page.choose("#files", inputs["mr.nii.gz"])
+    page.wait(PANES + " === 'original'")
+    enhanced(page, "mr_unet_denoise")
+    page.wait(PANES + " === 'original,enhanced,difference'")
+    dragged(page, "Strength", 0.4)
+    page.wait("document.querySelector('figure[data-pane=enhanced] figcaption').textContent.endsWith('strength 0.40')")
+    page.run(
+        "(make => { URL.createObjectURL = blob => { window.saved = blob; return make.call(URL, blob); }; })"
+        "(URL.createObjectURL)"
+    )
+    click(page, "Download at 0.40")
+    page.wait("window.saved !== undefined")
+    text = page.run(
+        "new Promise(done => { const reader = new FileReader(); reader.onload = () => done(reader.result);"
+        " reader.readAsDataURL(window.saved); })"
+    ).partition(",")[2]
+    (tmp_path / "saved.nii.gz").write_bytes(base64.b64decode(text))
+    source = cv.read(inputs["mr.nii.gz"])
+    expected = cv.enhance(source, "mr_unet_denoise", strength=0.4).values()
+    assert np.abs(cv.read(tmp_path / "saved.nii.gz").values() - expected).max() <= 1.0, "rounded as it is stored"
+    assert np.abs(expected - source.values()).max() > 1.0
+    shot(page, "strength")
+
+
+def test_two_bundles_are_laid_over_one_another_by_slider_and_blink(page: Page, inputs: dict[str, Path]) -> None:
+    page.choose("#files", inputs["mr.nii.gz"])
+    page.wait(PANES + " === 'original'")
+    page.wait("[...document.getElementById('against').options].some(one => one.value === 'any_median_denoise')")
+    page.run("document.getElementById('against').value = 'any_median_denoise'")
+    enhanced(page, "mr_unet_denoise")
+    page.wait(
+        PANES + " === 'original,enhanced,difference,second' || " + PANES + " === 'original,enhanced,second,difference'"
+    )
+    shot(page, "two")
+    page.key("2", 50)
+    named = "one => `${one.dataset.pane}:${one.dataset.layer}`"
+    layers = f"[...document.querySelectorAll('#panes figure')].map({named}).sort().join()"
+    page.wait(layers + " === 'enhanced:upper,original:under,second:'")
+    page.run(
+        "(one => { one.value = 'enhanced,second'; one.dispatchEvent(new Event('change')); })"
+        "(document.querySelector('#tools select[aria-label=Compared]'))"
+    )
+    page.wait(layers + " === 'enhanced:under,original:,second:upper'")
+    cut = "document.getElementById('panes').style.getPropertyValue('--cut')"
+    page.key(".", 190)
+    page.wait(cut + " === '55%'")
+    drawn(page, "second")
+    shot(page, "two-slider")
+    page.key("3", 51)
+    page.wait("document.getElementById('panes').classList.contains('blink')")
+    for visible in ("hidden", "visible"):
+        page.wait(f"getComputedStyle(document.querySelector('figure[data-pane=second]')).visibility === '{visible}'")
     assert page.complaints == []
 
 

@@ -115,6 +115,19 @@ export class Case {
     this.changed();
   }
 
+  /** The job of a run at another strength; made once for each. */
+  async at(run, strength) {
+    const known = (run.weaker ??= new Map());
+    if (!known.has(strength)) known.set(strength, this.weakened(run, strength).catch((error) => { known.delete(strength); throw error; }));
+    return known.get(strength);
+  }
+
+  async weakened(run, strength) {
+    const made = new Run(run.bundle, (await server.again(this.inputs, run.bundle, { ...run.job.params, strength })).id), job = await made.follow(() => {});
+    if (job.state !== "succeeded") throw new server.Refusal(0, job.error?.code ?? job.state, job.error?.detail ?? job.state);
+    return job;
+  }
+
   cancel() {
     for (const run of this.runs) if (!run.over && run.id) server.cancel(run.id).catch((error) => run.fail(error));
   }

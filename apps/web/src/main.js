@@ -175,7 +175,7 @@ document.addEventListener("drop", async (event) => {
   else add(found);
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, select, textarea, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea, dialog") || (event.key === " " && event.target.closest("button, a")) || event.ctrlKey || event.metaKey || event.altKey) return;
   if (stage.key(event.key)) event.preventDefault();
 });
 stage.wantsReference = (files) => state.current?.refer(files, stage);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Figures of volumes: {values, dims: [x, y, z]}, X fastest. Regions are boxes of indices, ends included.
 
-export function statistics(volume, box) {
-  const [nx, ny] = volume.dims;
+export function statistics(volume, box, frame = 0) {
+  const [nx, ny, nz] = volume.dims, begin = frame * nx * ny * nz;
   let count = 0, sum = 0, squares = 0;
   for (let z = box.from[2]; z <= box.to[2]; z++)
     for (let y = box.from[1]; y <= box.to[1]; y++)
       for (let x = box.from[0]; x <= box.to[0]; x++) {
-        const value = volume.values[x + nx * (y + ny * z)];
+        const value = volume.values[begin + x + nx * (y + ny * z)];
         count++; sum += value; squares += value * value;
       }
   const mean = sum / count;

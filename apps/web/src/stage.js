@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The right side: panes, tools and figures of the image that is looked at.
+import { Clip } from "./clip.js";
 import * as measure from "./measure.js";
 
 const PRESETS = { soft: [-160, 240], lung: [-1350, 150], bone: [-450, 1050], brain: [0, 80] };
 const MODES = { beside: "Beside", slider: "Slider", blink: "Blink" };
+const LAYERS = ["original", "enhanced", "second"];
 const PLANES = { slices: "Slices", coronal: "Coronal", sagittal: "Sagittal", all: "All three" };
 
 const made = (tag, properties = {}, ...children) => {
@@ -14,7 +16,7 @@ const made = (tag, properties = {}, ...children) => {
 
 export class Stage {
   constructor(places) {
-    Object.assign(this, places, { mode: "beside", plane: "slices", strength: 1, window: null, region: null, shown: null, busy: Promise.resolve(), views: null });
+    Object.assign(this, places, { mode: "beside", plane: "slices", strength: 1, cut: 50, window: null, region: null, shown: null, clip: null, pair: null, busy: Promise.resolve(), views: null });
   }
 
   say(words) {
@@ -38,7 +40,7 @@ export class Stage {
       const { Panes } = await import("./viewer.js");
       this.views = new Panes(this.panes, { moved: (name, where) => this.moved(where), drawn: (name, drag) => this.drew(drag) });
     }
-    if (this.shown?.[0] !== one || this.shown?.[1] !== one.place) { this.views.clear(); this.window = null; this.region = null; this.strength = 1; }
+    if (this.shown?.[0] !== one || this.shown?.[1] !== one.place) { this.views.clear(); this.views.at(0); this.window = this.region = this.pair = null; this.strength = 1; this.clip?.pause(); this.clip = null; }
     this.shown = state;
     this.one = one;
     await this.load(one, done);
@@ -49,51 +51,63 @@ export class Stage {
   }
 
   async load(one, done) {
+    const { modality } = one;
     this.original = await this.views.decoded(one.original[one.place].bytes);
     this.results = [];
     for (const run of done) {
       const bytes = one.of(run.volumes);
       if (bytes) this.results.push({ run, volume: await this.views.decoded(bytes) });
     }
+    const { frames } = this.original;
+    this.views.oriented = ["CT", "MR", "PT"].includes(modality) || this.original.dims[2] > 1; // a picture has no left of a patient
+    if (frames > 1) this.clip ??= new Clip(frames, (frame) => this.views.at(frame));
     this.truth = one.reference ? await this.views.decoded(one.reference) : null;
-    const modality = one.modality, values = this.original.values;
+    const { values } = this.original;
     this.window ??= modality === "CT" ? PRESETS.soft : [measure.percentile(values, 0.005), measure.percentile(values, 0.995)];
     if (this.window[0] >= this.window[1]) this.window = [this.window[0], this.window[0] + 1];
   }
 
   async paint() {
-    const { views, window, results: [first, second] } = this, wanted = new Set(["original"]);
+    const { views, window, results } = this, [first] = results, wanted = new Set(["original"]);
     await views.show("original", "Original", this.original, { window });
-    if (first) {
-      const before = measure.enlarged(this.original, first.volume.dims);
-      this.before = before;
-      const mixed = before && this.strength < 1 ? first.volume.with(measure.blend(before, first.volume.values, this.strength)) : first.volume;
-      this.enhanced = mixed;
-      await views.show("enhanced", `${first.run.bundle}${this.strength < 1 ? `, strength ${this.strength.toFixed(2)}` : ""}`, mixed, { window });
-      wanted.add("enhanced");
-      if (second) { await views.show("second", second.run.bundle, second.volume, { window }); wanted.add("second"); }
-      if (before && this.mode === "beside") {
-        const change = measure.difference(before, mixed.values), limit = measure.percentile(change.map(Math.abs), 0.995) || 1;
-        await views.show("difference", `Difference, blue −${limit.toPrecision(3)}, orange +${limit.toPrecision(3)}`, first.volume.with(change), { signed: limit });
-        wanted.add("difference");
-      }
-      const truth = this.truth && measure.enlarged(this.truth, first.volume.dims);
-      if (truth && this.mode === "beside") {
-        const error = measure.difference(truth, mixed.values), limit = measure.percentile(error.map(Math.abs), 0.995) || 1;
-        await views.show("error", `Error against the reference, ±${limit.toPrecision(3)}`, first.volume.with(error), { signed: limit });
-        wanted.add("error");
+    for (const [n, result] of results.entries()) {
+      const { run, volume } = result, before = measure.enlarged(this.original, volume.dims);
+      result.before = before;
+      result.mixed = before && this.dial && this.strength < 1 ? volume.with(measure.blend(before, volume.values, this.strength)) : volume;
+      await views.show(LAYERS[n + 1], `${run.bundle}${result.mixed === volume ? "" : `, strength ${this.strength.toFixed(2)}`}`, result.mixed, { window });
+      wanted.add(LAYERS[n + 1]);
+    }
+    if (first && this.mode === "beside") {
+      for (const [name, words, other] of [["difference", "Difference", first.before], ["error", "Error against the reference", this.truth && measure.enlarged(this.truth, first.volume.dims)]]) {
+        if (!other) continue;
+        const change = measure.difference(other, first.mixed.values), limit = measure.percentile(change.map(Math.abs), 0.995) || 1;
+        await views.show(name, `${words}, blue −${limit.toPrecision(3)}, orange +${limit.toPrecision(3)}`, first.volume.with(change), { signed: limit });
+        wanted.add(name);
       }
     }
     for (const name of [...views.list.keys()]) if (!wanted.has(name)) views.remove(name);
     this.layout();
   }
 
+  /** Strength is for results on the grid of the original: the server makes no other. */
+  get dial() {
+    return this.results.some(({ volume }) => volume.dims.every((side, axis) => side === this.original.dims[axis]) && !volume.colour);
+  }
+
+  /** The two that lie over one another, by their panes. */
+  get over() {
+    const there = LAYERS.filter((name) => this.views.list.has(name));
+    const [under, upper] = (this.pair ?? "original,enhanced").split(",");
+    return there.includes(under) && there.includes(upper) ? [under, upper] : there.slice(0, 2);
+  }
+
   layout() {
-    const two = this.views.list.has("enhanced");
-    this.panes.classList.toggle("over", two && this.mode !== "beside");
+    const two = this.views.list.has("enhanced"), over = two && this.mode !== "beside", [under, upper] = this.over;
+    for (const { figure, name } of this.views.list.values()) figure.dataset.layer = name === under ? "under" : name === upper ? "upper" : "";
+    this.panes.classList.toggle("over", over);
     this.panes.classList.toggle("blink", two && this.mode === "blink");
     clearInterval(this.blinking);
-    this.panes.style.setProperty("--cut", this.mode === "slider" ? "50%" : "0%");
+    this.panes.style.setProperty("--cut", this.mode === "slider" ? `${this.cut}%` : "0%");
     this.panes.style.setProperty("--shown", "visible");
     if (two && this.mode === "blink") {
       let shown = true;
@@ -108,7 +122,9 @@ export class Stage {
       return button;
     });
     const group = (label, ...children) => { const set = made("div", { className: "set" }, ...children); set.setAttribute("role", "group"); set.setAttribute("aria-label", label); return set; };
-    const parts = [group("Planes", ...toggles(PLANES, this.plane, (name) => this.setPlane(name)))];
+    const parts = [];
+    if (this.clip) parts.push(group("Clip", ...this.clip.controls(made)));
+    if (this.original.dims[2] > 1) parts.push(group("Planes", ...toggles(PLANES, this.plane, (name) => this.setPlane(name))));
     if (this.one.original.length > 1) {
       const box = made("select", { onchange: () => { this.one.place = Number(box.value); this.one.changed(); } });
       box.setAttribute("aria-label", "Image of the study");
@@ -119,25 +135,52 @@ export class Stage {
     parts.push(group("Window", ...toggles(presets, "", (name) => this.setWindow(name))));
     if (this.results.length) {
       parts.push(group("View", ...toggles(MODES, this.mode, (name) => this.setMode(name))));
-      if (this.mode === "slider") parts.push(this.range("Cut", 0, 100, 50, 1, (value) => this.panes.style.setProperty("--cut", `${value}%`)));
-      if (this.before && !this.enhanced.colour) parts.push(this.range("Strength", 0, 1, this.strength, 0.05, (value) => this.setStrength(value)));
+      if (this.results.length > 1 && this.mode !== "beside") parts.push(group("Compared", this.pairs()));
+      if (this.mode === "slider") parts.push(this.range("Cut", 0, 100, this.cut, 1, (value) => this.setCut(value)));
+      if (this.dial) parts.push(this.range("Strength", 0, 1, this.strength, 0.05, (value) => this.setStrength(value)));
     }
     const draw = made("button", { type: "button", textContent: "Region", onclick: () => this.setRegion() });
     draw.setAttribute("aria-pressed", String(this.views.region));
     const truth = made("input", { type: "file", hidden: true, onchange: () => truth.files.length && this.wantsReference([...truth.files]) });
     truth.setAttribute("aria-label", "Reference");
     parts.push(group("Measure", draw, made("button", { type: "button", textContent: "Reference…", onclick: () => truth.click() }), truth));
-    for (const { run } of this.results)
-      parts.push(group(run.bundle, ...this.links(run)));
+    for (const { run } of this.results) {
+      const set = group(run.bundle, ...this.links(run));
+      set.dataset.bundle = run.bundle;
+      parts.push(set);
+    }
     this.tools.replaceChildren(...parts);
   }
 
+  /** Which two of three lie over one another. */
+  pairs() {
+    const names = { original: "original", enhanced: this.results[0].run.bundle, second: this.results[1].run.bundle }, box = made("select", { onchange: () => { this.pair = box.value; this.layout(); } });
+    box.setAttribute("aria-label", "Compared");
+    for (const pair of ["original,enhanced", "original,second", "enhanced,second"])
+      box.add(new Option(pair.split(",").map((name) => names[name]).join(" | "), pair, false, pair === (this.pair ?? "original,enhanced")));
+    return box;
+  }
+
   links(run) {
-    const fetched = (words, path, name) => made("button", { type: "button", textContent: words, onclick: () => this.save(path, name) });
+    const weak = this.dial && this.strength < 1, several = this.results.length > 1 ? ` ${run.bundle}` : "";
+    const button = (words, act) => made("button", { type: "button", textContent: words, onclick: act });
     return [
-      fetched(`Download ${this.results.length > 1 ? run.bundle : ""}`.trim(), run.job.links.result, run.job.results.find((file) => file.role === "result").name),
-      ...(run.job.links.evidence ? [fetched("Evidence", run.job.links.evidence, "evidence.html")] : []),
+      button(`Download${several}${weak ? ` at ${this.strength.toFixed(2)}` : ""}`, () => this.fetched(run, "result")),
+      ...(run.job.links.evidence ? [button("Evidence", () => this.fetched(run, "evidence"))] : []),
     ];
+  }
+
+  /** Save what a run made, at the strength of the dial: the server makes it, as it made the whole. */
+  async fetched(run, what) {
+    const { strength } = this;
+    try {
+      if (this.dial && strength < 1) this.say(`${run.bundle} at strength ${strength.toFixed(2)} is made…`);
+      const job = this.dial && strength < 1 ? await this.one.at(run, strength) : run.job;
+      await this.save(job.links[what], what === "evidence" ? "evidence.html" : job.results.find((file) => file.role === "result").name);
+      this.say("");
+    } catch (error) {
+      this.say(`It cannot be had: ${error.message}`);
+    }
   }
 
   async save(path, name) {
@@ -155,6 +198,11 @@ export class Stage {
     return made("label", { className: "set" }, label, input, shown);
   }
 
+  setCut(value) {
+    this.cut = value;
+    this.panes.style.setProperty("--cut", `${value}%`);
+  }
+
   setMode(name) { this.mode = name; this.queue(() => this.paint()); this.toolbar(); }
   setPlane(name) { this.plane = name; this.views.planes(name); this.toolbar(); }
   setRegion() { this.views.draw(!this.views.region); this.toolbar(); this.say(this.views.region ? "Draw a rectangle on an image." : ""); }
@@ -169,7 +217,12 @@ export class Stage {
     this.strength = value;
     if (this.painting) return;
     this.painting = true;
-    this.queue(async () => { this.painting = false; await this.paint(); this.measure(); });
+    this.queue(async () => { this.painting = false; await this.paint(); this.measure(); this.relink(); });
+  }
+
+  /** The buttons of downloads say the strength; the dial itself stays as it is, so that it can be dragged on. */
+  relink() {
+    for (const { run } of this.results) this.tools.querySelector(`[data-bundle="${run.bundle}"]`)?.replaceChildren(...this.links(run));
   }
 
   queue(work) { this.busy = this.busy.then(work).catch((error) => this.say(error.message)); }
@@ -190,13 +243,13 @@ export class Stage {
     const rows = [], { region } = this;
     const stored = (volume, shares) => shares.map((share, axis) => Math.min(volume.dims[axis] - 1, Math.max(0, Math.floor(share * volume.dims[axis]))));
     if (region)
-      for (const [name, volume] of [["Original", this.original], ...this.results.map(({ run, volume }, n) => [run.bundle, n ? volume : this.enhanced])]) {
-        const found = measure.statistics(volume, this.box(volume, stored(volume, region.low), stored(volume, region.high)));
+      for (const [name, volume] of [["Original", this.original], ...this.results.map(({ run, mixed }) => [run.bundle, mixed])]) {
+        const found = measure.statistics(volume, this.box(volume, stored(volume, region.low), stored(volume, region.high)), this.clip?.frame);
         rows.push([name, "region", `mean ${found.mean.toPrecision(5)}`, `standard deviation ${found.deviation.toPrecision(4)}`, `${found.count} voxels`]);
       }
     if (this.truth) {
       const range = measure.percentile(this.truth.values, 0.99);
-      for (const [name, volume] of [["Original", this.original], ...this.results.map(({ run, volume }, n) => [run.bundle, n ? volume : this.enhanced])]) {
+      for (const [name, volume] of [["Original", this.original], ...this.results.map(({ run, mixed }) => [run.bundle, mixed])]) {
         const truth = measure.enlarged(this.truth, volume.dims);
         if (truth) rows.push([name, "against the reference", `PSNR ${measure.psnr(volume, { values: truth }, range).toFixed(2)} dB`, `SSIM ${measure.ssim(volume, { values: truth, dims: volume.dims }, range).toFixed(4)}`, `range ${range.toPrecision(4)}, its 99th percentile; 7 × 7 uniform windows`]);
       }
@@ -223,12 +276,15 @@ export class Stage {
 
   key(name) {
     if (!this.shown || this.tools.hidden) return false;
-    const modes = { 1: "beside", 2: "slider", 3: "blink" };
+    const modes = { 1: "beside", 2: "slider", 3: "blink" }, up = { ArrowUp: 1, ArrowDown: -1 }[name], weaker = { "[": -0.05, "]": 0.05 }[name], cut = { ",": -5, ".": 5 }[name];
     if (modes[name] && this.results.length) this.setMode(modes[name]);
-    else if (name === "ArrowUp" || name === "ArrowDown") this.views.step(name === "ArrowUp" ? 1 : -1);
+    else if (up && this.clip) { this.clip.pause(); this.clip.to(this.clip.frame + up); }
+    else if (up) this.views.step(up);
+    else if ((name === "p" || name === "P" || name === " ") && this.clip) this.clip.toggle();
     else if (name === "v" || name === "V") this.setPlane(Object.keys(PLANES)[(Object.keys(PLANES).indexOf(this.plane) + 1) % 4]);
     else if (name === "r" || name === "R") this.setRegion();
-    else if ((name === "[" || name === "]") && this.results.length && this.before) { this.setStrength(Math.min(1, Math.max(0, this.strength + (name === "]" ? 0.05 : -0.05)))); this.toolbar(); }
+    else if (weaker && this.results.length && this.dial) { this.setStrength(Math.min(1, Math.max(0, Math.round(20 * (this.strength + weaker)) / 20))); this.toolbar(); }
+    else if (cut && this.mode === "slider") { this.setCut(Math.min(100, Math.max(0, this.cut + cut))); this.toolbar(); }
     else return false;
     return true;
   }

@@ -27,6 +27,7 @@ export class Volume {
     this.image = image;
     const [, x, y, z] = image.hdr.dims;
     this.dims = [x, y, Math.max(1, z)];
+    this.frames = Math.max(1, image.nFrame4D ?? 1);
     this.colour = image.hdr.datatypeCode === 128;
     this.values = this.colour ? luma(image.img) : scaled(image);
     this.spacing = image.hdr.pixDims.slice(1, 4);
@@ -34,15 +35,21 @@ export class Volume {
 
   /** The same grid with other values. */
   with(values) {
-    const image = this.image.clone();
+    const image = copied(this.image);
     image.hdr = Object.assign(Object.create(Object.getPrototypeOf(this.image.hdr)), this.image.hdr);
     image.img = values;
     Object.assign(image.hdr, { datatypeCode: 16, numBitsPerVoxel: 32, scl_slope: 1, scl_inter: 0, cal_min: 0, cal_max: 0 });
     image.trustCalMinMax = false;
     image.calMinMax();
     const made = Object.create(Volume.prototype);
-    return Object.assign(made, { image, dims: this.dims, colour: false, values, spacing: this.spacing });
+    return Object.assign(made, { image, dims: this.dims, frames: this.frames, colour: false, values, spacing: this.spacing });
   }
+}
+
+/** NiiVue's own copy forgets that a clip has frames. */
+function copied(image) {
+  const { nFrame4D, nTotalFrame4D, nVox3D } = image;
+  return Object.assign(image.clone(), { nFrame4D, nTotalFrame4D, nVox3D });
 }
 
 function scaled(image) {
@@ -66,6 +73,8 @@ export class Panes {
     this.list = new Map();
     this.plane = "slices";
     this.region = false;
+    this.frame = 0;
+    this.oriented = true;
   }
 
   async add(name, caption) {
@@ -110,7 +119,8 @@ export class Panes {
     pane.canvas.setAttribute("aria-label", caption);
     while (pane.viewer.volumes.length) pane.viewer.removeVolumeByIndex(0);
     pane.volume = volume;
-    const image = volume.image.clone();
+    pane.viewer.opts.isOrientationTextVisible = this.oriented;
+    const image = copied(volume.image);
     image.hdr = volume.image.hdr;
     image.img = volume.image.img;
     if (signed) {
@@ -121,6 +131,7 @@ export class Panes {
       image.cal_minNeg = 0;
       image.cal_maxNeg = -signed;
     } else if (window && !volume.colour) [image.cal_min, image.cal_max] = window;
+    image.frame4D = Math.min(this.frame, volume.frames - 1);
     pane.viewer.addVolume(image);
     pane.signed = Boolean(signed);
     pane.viewer.updateGLVolume();
@@ -148,6 +159,13 @@ export class Panes {
       image.cal_max = high;
       pane.viewer.updateGLVolume();
     }
+  }
+
+  /** Show a frame of clips, from 0. */
+  at(frame) {
+    this.frame = frame;
+    for (const { viewer, volume } of this.list.values())
+      if (volume?.frames > 1 && viewer.volumes.length) viewer.setFrame4D(viewer.volumes[0].id, Math.min(frame, volume.frames - 1));
   }
 
   planes(name) {
