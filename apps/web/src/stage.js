@@ -5,7 +5,7 @@ import * as measure from "./measure.js";
 
 const PRESETS = { soft: [-160, 240], lung: [-1350, 150], bone: [-450, 1050], brain: [0, 80] };
 const MODES = { beside: "Beside", slider: "Slider", blink: "Blink" };
-const LAYERS = ["original", "enhanced", "second"];
+const LAYERS = ["original", "enhanced", "second"], ORDER = [...LAYERS, "difference", "error"];
 const PLANES = { slices: "Slices", coronal: "Coronal", sagittal: "Sagittal", all: "All three" };
 
 const made = (tag, properties = {}, ...children) => {
@@ -103,6 +103,7 @@ export class Stage {
 
   layout() {
     const two = this.views.list.has("enhanced"), over = two && this.mode !== "beside", [under, upper] = this.over;
+    for (const { figure, name } of this.views.list.values()) figure.style.order = ORDER.indexOf(name);
     for (const { figure, name } of this.views.list.values()) figure.dataset.layer = name === under ? "under" : name === upper ? "upper" : "";
     this.panes.classList.toggle("over", over);
     this.panes.classList.toggle("blink", two && this.mode === "blink");
