@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "server_latency": ["--requests", "60", "--untimed"],
     "server_cases": ["--cases", "100"],
     "server_limits": ["--untimed"],
+    "page": ["--repeats", "1", "--untimed"],
     "server_bodies": ["--repeats", "7", "--parallel-mb", "50", "--slack", "1.3"],
     "server_soak": ["--jobs", "60", "--growth", "15"],
 }
