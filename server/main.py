@@ -62,15 +62,9 @@ def routers(settings: Settings, *, archive: bool = False) -> Iterator[APIRouter]
     if settings.monai_label:
         named = ("info", "infer", "image", "label", "session", "sample", "tasks", "model", "logs", "auth", "proxy")
         modules += [f"clarivox.server.routes.monailabel_{name}" for name in named]
-    if settings.dicom_web and archive:
-        modules.append("clarivox.server.routes.dicomweb_pacs")
-    elif settings.dicom_web:
-        modules += [
-            "clarivox.server.routes.dicomweb_search",
-            "clarivox.server.routes.dicomweb",
-            "clarivox.server.routes.workitems",
-            "clarivox.server.routes.workitem_events",
-        ]
+    if settings.dicom_web:
+        named = ("dicomweb_pacs",) if archive else ("dicomweb_search", "dicomweb")
+        modules += [f"clarivox.server.routes.{name}" for name in (*named, "workitems", "workitem_events")]
     for module in modules:
         yield import_module(module).router
     if settings.viewer:

@@ -142,3 +142,27 @@ def difference(page: Page, within_s: float = 120) -> tuple[float, float]:
         f"c.reduce((most, one) => Math.max(most, Math.abs(one)), 0)]; }})({PANEL}.host)"
     )
     return float(off), float(most)
+
+
+def linked(page: Page, within_s: float = 120) -> None:
+    """Scroll, window and zoom the first viewport, and wait until the others show the same.
+
+    Raises:
+        AssertionError: they do not.
+    """
+    ids = "viewer.viewportGridService.getState().viewports.keys()"
+    get = f"(({{viewer}}) => [...{ids}].map(id => viewer.state(id)))({PANEL}.host)"
+    [before, *_] = page.run(get)
+    lower, upper = (value + 7 for value in before["view"][:2])
+    slice_ = before["slices"] // 2
+    page.run(
+        f"(async ({{viewer}}) => {{ const [id] = {ids};"
+        "const view = viewer.cornerstoneViewportService.getCornerstoneViewport(id);"
+        f"await view.setImageIdIndex({slice_}); view.setProperties({{voiRange: {{lower: {lower}, upper: {upper}}}}});"
+        f"view.setZoom(1.5); view.render(); }})({PANEL}.host)"
+    )
+    page.wait(
+        f"(views => views.every((one, n) => one.drawn && one.slice === {slice_} && Math.abs(one.view[2] - 1.5) < 1e-3"
+        f" && (n > 1 || Math.abs(one.view[0] - {lower}) < 1e-3 && Math.abs(one.view[1] - {upper}) < 1e-3)))({get})",
+        within_s,
+    )

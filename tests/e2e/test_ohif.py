@@ -14,7 +14,19 @@ from clarivox.errors import OptionError
 from clarivox.server.settings import Settings
 from clarivox.server.viewer_files import folder_of
 from tests.e2e.browser import WEBGL, browser
-from tests.e2e.ohif_page import BUNDLES, PANEL, compared, difference, drawn, enhance, keep, opened, outside, study_of
+from tests.e2e.ohif_page import (
+    BUNDLES,
+    PANEL,
+    compared,
+    difference,
+    drawn,
+    enhance,
+    keep,
+    linked,
+    opened,
+    outside,
+    study_of,
+)
 from tests.served import Served, serving
 
 
@@ -60,6 +72,8 @@ def test_a_series_is_enhanced_from_the_panel_and_shown_beside_the_original(
         keep(page, f"ohif-{kind}")
         off, most = difference(page)
         keep(page, f"ohif-{kind}-difference")
+        linked(page)
+        keep(page, f"ohif-{kind}-linked")
         described = page.run(
             "window.services.displaySetService.getActiveDisplaySets().map(one => one.SeriesDescription).join('|')"
         )

@@ -101,6 +101,10 @@ def test_a_series_is_retrieved_as_it_is_in_the_pacs(pair: Pair) -> None:
     assert requests.get(pixels, timeout=20).status_code == 200
 
 
+def test_the_worklist_is_the_servers_own(pair: Pair) -> None:
+    assert pair.get("/dicom-web/workitems", accept="application/dicom+json").status_code in (200, 204)
+
+
 def test_what_the_pacs_refuses_is_an_error_without_its_words(pair: Pair) -> None:
     absent = pair.get("/dicom-web/studies/1.9/metadata")
     assert (absent.status_code, absent.json()["code"]) == (404, "no_such_object")
