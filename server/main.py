@@ -63,8 +63,8 @@ def routers(settings: Settings, *, archive: bool = False) -> Iterator[APIRouter]
         named = ("info", "infer", "image", "label", "session", "sample", "tasks", "model", "logs", "auth", "proxy")
         modules += [f"clarivox.server.routes.monailabel_{name}" for name in named]
     if settings.dicom_web:
-        named = ("dicomweb_pacs",) if archive else ("dicomweb_search", "dicomweb")
-        modules += [f"clarivox.server.routes.{name}" for name in (*named, "workitems", "workitem_events")]
+        images = ("dicomweb_pacs",) if archive else ("dicomweb_search", "dicomweb")
+        modules += [f"clarivox.server.routes.{name}" for name in (*images, "workitems", "workitem_events")]
     for module in modules:
         yield import_module(module).router
     if settings.viewer:
