@@ -141,14 +141,14 @@ def associated(
     for one in others:
         caller.add_requested_context(one)
     association = caller.associate("127.0.0.1", node.port, ae_title=called, **more)
+    line = association.dul.socket and association.dul.socket.socket
     try:
         yield association
     finally:
         if association.is_established:
             association.release()
-        line = association.dul.socket  # pynetdicom leaves it open where the other side is gone
-        if line is not None and line.socket is not None:
-            line.socket.close()
+        if line:  # pynetdicom leaves it open where the other side was faster to close
+            line.close()
 
 
 def until(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
@@ -205,8 +205,10 @@ def stored(association: Association, instance: pydicom.Dataset, **command: str) 
     [context] = [one for one in association.accepted_contexts if one.abstract_syntax == CTImageStorage]
     association._reactor_checkpoint.clear()
     until(lambda: bool(association._is_paused), "the association's pause")
-    association.dimse.send_msg(request, context.context_id)
-    _, answer = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
+    try:
+        association.dimse.send_msg(request, context.context_id)
+        _, answer = association.dimse.get_msg(block=True)
+    finally:
+        association._reactor_checkpoint.set()
     assert answer is not None
     return int(answer.Status)

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -136,6 +137,14 @@ class Line(AssociationSocket):
         del found[got:]
         return found
 
+    def _shutdown_socket(self) -> None:
+        """End the connection; pynetdicom leaves it open where the peer was faster."""
+        line = self.socket
+        if line is not None:
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+            line.close()
+
     def forget(self) -> None:
         """Wake who waits for the first word: none will come."""
         if self.assoc.requestor.primitive is None:
@@ -145,10 +154,8 @@ class Line(AssociationSocket):
         """End the connection without a word."""
         self.forget()
         if self.socket is not None:
-            try:
+            with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
 
 
 def address_of(association: Association) -> str:

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import threading
-import time
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,8 +22,6 @@ from clarivox.server.writing import sync_folder
 
 log = logging.getLogger("clarivox.server.pacs.receiver")
 
-FREE_S = 0.5
-"""How long the disk's free bytes count as known."""
 CHUNK = 1 << 20
 
 
@@ -67,11 +64,11 @@ class Receiver:
         self.inbox, self.watermark = inbox, watermark_bytes
         self._lock, self._turn = threading.Lock(), threading.Lock()
         self._waiting: list[_Waiting] = []
-        self._free, self._measured = 0, float("-inf")
 
     def take(self, data: DataSet, sent: Sent) -> Status:
         """Keep a data set; what to answer."""
-        if data.refused or self.free() - data.size < self.watermark:
+        free = shutil.disk_usage(self.inbox.folder).free
+        if data.refused or free - data.size < self.watermark:
             log.warning("an instance was refused: %s", data.refused or "disk_low")
             return Status.OUT_OF_RESOURCES
         try:
@@ -166,12 +163,6 @@ class Receiver:
             return
         for one, what in zip(together, kept, strict=True):
             one.kept = what
-
-    def free(self) -> int:
-        """Bytes that are free on the disk; measured now and then."""
-        if time.monotonic() - self._measured > FREE_S:
-            self._free, self._measured = shutil.disk_usage(self.inbox.folder).free, time.monotonic()
-        return self._free
 
 
 def code_of(error: ClarivoxError | OSError) -> str:

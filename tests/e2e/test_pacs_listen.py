@@ -7,15 +7,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from pynetdicom import AE
-from pynetdicom.sop_class import Verification
 
+from tests.nodes import Running, associated, until
 from tests.served import serving
 
 CLARIVOX = (sys.executable, "-c", "from clarivox.cli.main import run; run()")
@@ -23,23 +21,9 @@ PACS = "node: {port: 0, allow: [{ae_title: TEST, address: 127.0.0.1}]}\n"
 LISTENS = re.compile(r"DICOM node CLARIVOX listens on 127\.0\.0\.1 port (\d+)")
 
 
-def until(true: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"waited in vain: {what}"
-        time.sleep(0.05)
-
-
-def echoes(port: int) -> bool:
-    caller = AE("TEST")
-    caller.acse_timeout = caller.dimse_timeout = 30
-    caller.add_requested_context(Verification)
-    association = caller.associate("127.0.0.1", port, ae_title="CLARIVOX")
-    if not association.is_established:
-        return False
-    answered = association.send_c_echo().get("Status") == 0
-    association.release()
-    return answered
+def echoes(process: subprocess.Popen[bytes], port: int) -> bool:
+    with associated(Running(process, port, Path())) as association:
+        return bool(association.is_established and association.send_c_echo().get("Status") == 0)
 
 
 def parts(pid: int) -> dict[str, psutil.Process]:
@@ -86,12 +70,12 @@ def ports(said: Path) -> list[int]:
 def test_listen_says_where_renews_a_killed_node_and_ends_all_with_it(tmp_path: Path, pacs: Path) -> None:
     with listening(tmp_path, pacs) as (process, said):
         until(lambda: len(ports(said)) == 1, "the node's port")
-        assert echoes(ports(said)[0])
+        assert echoes(process, ports(said)[0])
         until(lambda: set(parts(process.pid)) == {"node", "courier"}, "both processes")
         before = parts(process.pid)
         before["node"].kill()
         until(lambda: len(ports(said)) == 2, "another node")
-        assert echoes(ports(said)[1])
+        assert echoes(process, ports(said)[1])
         now = parts(process.pid)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
@@ -124,8 +108,8 @@ def test_a_server_starts_both_and_takes_them_with_it(tmp_path: Path, pacs: Path)
     log = tmp_path / "server.log"
     with serving(tmp_path, PACS=str(pacs)) as server:
         until(lambda: len(ports(log)) == 1, "the node's port")
-        assert echoes(ports(log)[0])
         assert server.process is not None
+        assert echoes(server.process, ports(log)[0])
         until(lambda: len(parts(server.process.pid)) == 2, "both processes")
         first = parts(server.process.pid)
         first["courier"].kill()

@@ -2,6 +2,7 @@
 """The DICOM node as a process, called by dcmtk's programs, by pynetdicom, and by those who mean no good."""
 
 import contextlib
+import itertools
 import shutil
 import socket
 import subprocess
@@ -173,13 +174,13 @@ def test_a_flood_of_connections_keeps_nobody_out(node: Running) -> None:
 
 def test_what_was_answered_with_success_is_there_after_a_kill(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    instances = [pydicom.dcmread(path) for path in series(tmp_path / "source", 200, size=32, seed="kill")]
+    instances = [pydicom.dcmread(path) for path in series(tmp_path / "source", 60, size=32, seed="kill")]
     answered: list[str] = []
     with listening(data) as node:
 
         def stream(mine: Sequence[pydicom.Dataset]) -> None:
             with associated(node) as association:
-                for one in mine:
+                for one in itertools.cycle(mine):
                     if association.send_c_store(one).get("Status") != 0:
                         return
                     answered.append(str(one.SOPInstanceUID))
@@ -187,12 +188,11 @@ def test_what_was_answered_with_success_is_there_after_a_kill(tmp_path: Path) ->
         senders = [threading.Thread(target=stream, args=(instances[number::4],)) for number in range(4)]
         for one in senders:
             one.start()
-        until(lambda: len(answered) >= 40, "instances before the kill")
+        until(lambda: len(answered) >= 12, "instances before the kill")
         node.kill()
         for one in senders:
             one.join(60)
         assert not any(one.is_alive() for one in senders)
-    assert len(answered) < len(instances), "the node took all before it was killed"
     with listening(data) as node:
         found = rows(node)
         assert {key_of(sop) for sop in answered} <= set(found)
@@ -202,7 +202,7 @@ def test_what_was_answered_with_success_is_there_after_a_kill(tmp_path: Path) ->
             assert (whole.pixel_array == by_digest[sop].pixel_array).all()
         with associated(node) as association:
             assert all(association.send_c_store(one).Status == 0 for one in instances)
-        assert len(rows(node)) == len(instances)
+        assert set(rows(node)) == set(by_digest)
         assert all(versions == 1 for _, versions in rows(node).values())
 
 
