@@ -6,14 +6,15 @@ from __future__ import annotations
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
-from clarivox.errors import BundleError, BusyError, InputError, NotFoundError
+from clarivox.errors import BundleError, ConflictError, InputError, NotFoundError
 from clarivox.server import workitem_words as words
 from clarivox.server.auth import Caller
 from clarivox.server.deps import Services
-from clarivox.server.intake import PARAMS, Asked, new_job, validated
+from clarivox.server.intake import PARAMS, by_reference, check_room, from_pacs, new_job, validated
 from clarivox.server.job import Job, NewJob, Role
-from clarivox.server.schemas import Wish
-from clarivox.server.series_files import series_files, series_of
+from clarivox.server.pacs.settings import OWN
+from clarivox.server.schemas import JobRequest
+from clarivox.server.series_files import series_of
 from clarivox.server.workitem_words import Dataset
 from clarivox.server.worklist import Item
 
@@ -57,33 +58,32 @@ def patient_of(parts: Services, job: Job) -> Dataset:
     return {tag: few[tag] for tag in _PATIENT if tag in few}
 
 
-def asked_job(parts: Services, caller: Caller, request: Request, said: Dataset) -> NewJob | None:
-    """The job that a new work item asks for; None where it names no bundle.
+def asked_job(
+    parts: Services, caller: Caller, request: Request, said: Dataset
+) -> tuple[NewJob, tuple[str, ...]] | None:
+    """The job that a new work item asks for, and where its result goes; None where it names no bundle.
 
     Raises:
-        InputError: a bundle or parameter is unknown, or not one series of this server is named; code bad_workitem.
-        BusyError: the server stops.
+        InputError: a bundle or parameter is unknown, or not one series that is here is named; code bad_workitem.
+        ServiceError: the server stops; or the PACS does not answer.
     """
     bundle = next(filter(None, map(words.code_of, words.items(said, words.CODES))), None)
     if bundle is None:
         return None
-    if parts.draining.is_set():
-        raise BusyError("the server is stopping; ask again when it is back", code="draining")
+    check_room(parts, caller, request)
     named = words.series_of(said)
     if len(named) != 1:
         raise words.bad(f"a work item for a bundle names one series as its input; found {len(named)}")
-    files, inside = series_files(parts, caller, named[0])
-    if not files:
-        raise words.bad("the input series is not here; GET /dicom-web/series lists those that are")
     given = words.parameters_of(said)
     params = {name: given.pop(name) for name in sorted(PARAMS & given.keys())} | {"options": given}
-    params |= {"series": inside} if inside else {}
-    priority = words.PRIORITIES[words.text(said, words.PRIORITY)]
+    wish = {"bundle": bundle, "params": params, "priority": words.PRIORITIES[words.text(said, words.PRIORITY)]}
+    wish |= {"series_uid": named[0], "deliver": [OWN] if parts.archive is not None else []}
     try:
-        wish = validated(Wish, {"bundle": bundle, "params": params, "priority": priority}, "body")
-        return new_job(Asked(wish, files), parts, caller, request)
+        wanted = validated(JobRequest, wish, "body")
+        asked = from_pacs(parts, wanted) if parts.archive is not None else by_reference(parts, caller, wanted)
+        return new_job(asked, parts, caller, request), asked.deliver
     except RequestValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"][1:])
         raise words.bad(f"{where}: {error.errors()[0]['msg']}") from None
-    except (BundleError, InputError) as error:
+    except (BundleError, ConflictError, InputError, NotFoundError) as error:
         raise words.bad(str(error)) from None

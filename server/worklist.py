@@ -22,6 +22,7 @@ from clarivox.server import admission
 from clarivox.server import workitem_words as words
 from clarivox.server.job import Job, NewJob, State, new_id
 from clarivox.server.ledger import PAGE, Ledger
+from clarivox.server.pacs.outbox import Outbox
 from clarivox.server.rows import job_of
 from clarivox.server.seal import Seal
 from clarivox.server.tables import job as job_table
@@ -87,8 +88,9 @@ class Worklist:
         said: Dataset,
         new: NewJob | None = None,
         has: Callable[[str], bool] | None = None,
+        deliver: Sequence[str] = (),
     ) -> Item:
-        """Put an item on the list; with a job, both or neither.
+        """Put an item on the list; with a job and where its result goes, all or nothing.
 
         Raises:
             ConflictError: there is an item of this UID, code workitem_exists.
@@ -104,6 +106,7 @@ class Worklist:
             if new is not None:
                 row, _ = admission.submit(self.database, connection, new, self.ledger.settings, has)
                 job_id = row["id"]
+                Outbox(self.database).join(connection, row["id"], deliver)
             now = self.database.now(connection)
             row_id = new_id()
             values = {"id": row_id, "mark": mark, "owner": owner, "state": Step.SCHEDULED.value, "job_id": job_id}

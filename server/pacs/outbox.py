@@ -84,7 +84,19 @@ class Outbox:
     def add(self, job_id: str, destinations: Sequence[str]) -> None:
         """Have the result of a job delivered; a second time changes nothing."""
         with self.database.write() as connection:
-            self._add(connection, job_id, destinations)
+            self.join(connection, job_id, destinations)
+
+    def join(self, connection: Connection, job_id: str, destinations: Sequence[str]) -> None:
+        """The same as `add`, as a part of another transaction."""
+        now = self.database.now(connection)
+        there = set(
+            connection.scalars(select(pacs_delivery.c.destination).where(pacs_delivery.c.job_id == job_id)).all()
+        )
+        for destination in dict.fromkeys(destinations):
+            if destination not in there:
+                row = {"id": new_id(), "job_id": job_id, "destination": destination, "tries": 0, "instances": 0}
+                row |= {"state": DeliveryState.WAITING.value, "not_before": now, "at": now}
+                connection.execute(insert(pacs_delivery).values(**row))
 
     def due(self, destination: str) -> list[Delivery]:
         """Deliveries to a destination that may be tried now, for their job has ended or is gone; the oldest first."""
@@ -201,17 +213,6 @@ class Outbox:
                     query = query.where(pacs_sent.c.destination == destination)
                 found |= set(connection.scalars(query))
         return found
-
-    def _add(self, connection: Connection, job_id: str, destinations: Sequence[str]) -> None:
-        now = self.database.now(connection)
-        there = set(
-            connection.scalars(select(pacs_delivery.c.destination).where(pacs_delivery.c.job_id == job_id)).all()
-        )
-        for destination in dict.fromkeys(destinations):
-            if destination not in there:
-                row = {"id": new_id(), "job_id": job_id, "destination": destination, "tries": 0, "instances": 0}
-                row |= {"state": DeliveryState.WAITING.value, "not_before": now, "at": now}
-                connection.execute(insert(pacs_delivery).values(**row))
 
     def _move(self, delivery: Delivery, *, wait_s: float = 0.0, **values: Any) -> None:
         with self.database.write() as connection:

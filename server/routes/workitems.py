@@ -136,8 +136,8 @@ def create(request: Request, parts: Parts, caller: Inferer, said: Sent) -> Respo
     with parts.ledger.database.read() as connection:
         now = words.time_of(parts.ledger.database.now(connection))
     full = {**completed(said, now), words.SOP_INSTANCE: words.element("UI", uid)}
-    new = workitem_view.asked_job(parts, caller, request, full)
-    item = parts.worklist.create(caller.owner, uid, full, new, parts.blobs.has)
+    new, deliver = workitem_view.asked_job(parts, caller, request, full) or (None, ())
+    item = parts.worklist.create(caller.owner, uid, full, new, parts.blobs.has, deliver)
     where = f"{root(request)}/workitems/{item.uid}"
     changed = any(not words.values(said, tag) for tag in _ASKED)
     headers = warning(request, MODIFIED.format("created") if changed else "")

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import update
 
 from clarivox.server.job import NewJob, Outcome, State
+from clarivox.server.pacs.outbox import Outbox
 from clarivox.server.tables import job as job_table
 from clarivox.server.workitem_words import uid_of
 from tests.dicom_jobs import Running, running
@@ -333,3 +334,22 @@ def test_work_items_of_long_ago_are_forgotten_with_their_jobs(served: Running, w
         connection.execute(update(job_table).values(expires_at=0))
     ledger.purge()
     assert [str(one.SOPInstanceUID) for one in worklist.search()] == ["1.2.3"]
+
+
+def test_before_a_pacs_the_series_is_fetched_and_the_result_goes_back(tmp_path: Path) -> None:
+    with running(tmp_path / "pacs") as pacs:
+        files = series_of("ct", tmp_path / "ct", StudyInstanceUID="1.2.3.1", PatientName="Roe^R")
+        pacs.publish(files)
+        yaml = tmp_path / "pacs.yaml"
+        yaml.write_text(f"dicomweb: {{url: {pacs.url}/dicom-web}}\n")
+        with running(tmp_path / "server", pacs=yaml) as served:
+            worklist = Worklist(served.url)
+            series = str(pydicom.dcmread(files[0]).SeriesInstanceUID)
+            assert worklist.create(for_bundle("any_wavelet_denoise", "1.2.3.999"), OTHER).status_code == 400
+            answer = worklist.create(for_bundle("any_wavelet_denoise", series), UID)
+            assert answer.status_code == 201, answer.text
+            [job] = served.parts.ledger.jobs()[0]
+            assert [one.media for one in job.inputs] == ["application/zip"]
+            assert [one.destination for one in Outbox(served.parts.ledger.database).of_job(job.id)] == ["pacs"]
+            assert worklist.state(UID) == "SCHEDULED"
+            assert len(worklist.client.search_for_studies()) == 1  # of the PACS
