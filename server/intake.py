@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -45,6 +48,8 @@ RAW = (
 JSON_BYTES = 1 << 20
 FETCHES = CapacityLimiter(4)
 """Requests whose images are fetched from the PACS at a time; the others wait."""
+GONE_S = 0.5
+"""How often it is looked whether who asked for them is still there."""
 TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 PARAMS = {field.alias or name for name, field in Params.model_fields.items()} - {"options"}
 
@@ -141,7 +146,7 @@ async def receive(request: Request, parts: Services, caller: Caller) -> Asked:
         wanted = validated(JobRequest, await small_body(request), "body")
         check_request(parts, wanted)
         if parts.archive is not None and (wanted.study_uid or wanted.series_uid):
-            return await to_thread.run_sync(from_pacs, parts, wanted, limiter=FETCHES)
+            return await while_asked(request, partial(from_pacs, parts, wanted))
         return await run_in_threadpool(by_reference, parts, caller, wanted)
     if kind in RAW:
         return Asked(wish, (await one_file(request, parts.blobs),))
@@ -185,7 +190,33 @@ def check_request(parts: Services, wanted: JobRequest) -> None:
         raise OptionError(f"there is no destination {unknown[0]}; pacs.yaml names: {there}", code="no_such_destination")
 
 
-def from_pacs(parts: Services, wanted: JobRequest) -> Asked:
+async def while_asked(request: Request, fetch: Callable[[Callable[[], None]], Asked]) -> Asked:
+    """Fetch in a thread, and stop when who asks goes away, as an upload stops.
+
+    Raises:
+        InputError: it went away, code too_slow.
+    """
+    gone = threading.Event()
+
+    def going() -> None:
+        if gone.is_set():
+            raise InputError("the client went away", code="too_slow")
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(GONE_S)
+        gone.set()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        found = await to_thread.run_sync(fetch, going, limiter=FETCHES)
+    finally:
+        watcher.cancel()
+    going()
+    return found
+
+
+def from_pacs(parts: Services, wanted: JobRequest, going: Callable[[], None]) -> Asked:
     """A request for a study or a series of the PACS, fetched now; it may have no more bytes than an upload.
 
     Raises:
@@ -198,7 +229,8 @@ def from_pacs(parts: Services, wanted: JobRequest) -> Asked:
     check_params(info, wanted.params)
     most = min(parts.settings.body_bytes, parts.settings.unpacked_bytes)
     series = chosen(parts.archive, wanted.study_uid, wanted.series_uid, info.modalities)
-    file = fetched(parts.archive, series, parts.blobs, replace(parts.settings.limits, unpacked_bytes=most))
+    limits = replace(parts.settings.limits, unpacked_bytes=most)
+    file = fetched(parts.archive, series, parts.blobs, limits, going)
     likes = tuple(referred(parts.blobs, one.sha256, one.role) for one in wanted.inputs)
     return Asked(wanted, (file, *likes), tuple(wanted.deliver))
 

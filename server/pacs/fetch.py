@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,8 +68,17 @@ def ours(web: DicomWeb, study: str, series: str) -> bool:
     return any(value(one, MANUFACTURER) == OURS for one in made)
 
 
-def fetched(web: DicomWeb, wanted: Sequence[tuple[str, str]], blobs: Blobs, limits: Limits) -> FileRef:
+def fetched(
+    web: DicomWeb, wanted: Sequence[tuple[str, str]], blobs: Blobs, limits: Limits, going: Callable[[], None]
+) -> FileRef:
     """Series of the PACS as one file of the store; the same series make the same file.
+
+    Args:
+        web: the PACS.
+        wanted: study and series of each.
+        blobs: the store.
+        limits: for all together.
+        going: called now and then; may raise to stop.
 
     Raises:
         NotFoundError: there is no such series.
@@ -83,7 +92,7 @@ def fetched(web: DicomWeb, wanted: Sequence[tuple[str, str]], blobs: Blobs, limi
         for number, (study, series) in enumerate(wanted):
             folder = Path(scratch) / f"{number:03d}"
             folder.mkdir()
-            found = web.fetch(study, series, folder, left)
+            found = web.fetch(study, series, folder, left, going)
             size = sum(path.stat().st_size for path in found)
             left = replace(left, frames=left.frames - len(found), unpacked_bytes=left.unpacked_bytes - size)
             files += found

@@ -8,7 +8,7 @@ import http.client
 import json
 import ssl
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from clarivox.errors import AccessError, BusyError, NotFoundError, OptionError, ServiceError
 from clarivox.io.limits import Limits
-from clarivox.server.pacs.parts import boundary_of, packed, received
+from clarivox.server.pacs.parts import Stream, boundary_of, packed, received
 
 JSON = "application/dicom+json"
 INSTANCES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -36,6 +36,19 @@ class Stored:
     """SOPInstanceUIDs."""
     refused: dict[str, int]
     """SOPInstanceUID: FailureReason."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A stream that calls before each piece."""
+
+    stream: Stream
+    going: Callable[[], None]
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes, or fewer at the end."""
+        self.going()
+        return self.stream.read(size)
 
 
 class DicomWeb:
@@ -86,8 +99,21 @@ class DicomWeb:
             raise NotFoundError("the PACS has no such study", code="no_such_object")
         return [(value(one, "0020000E"), value(one, "00080060")) for one in found]
 
-    def fetch(self, study: str, series: str, folder: Path, limits: Limits | None = None) -> list[Path]:
+    def fetch(
+        self,
+        study: str,
+        series: str,
+        folder: Path,
+        limits: Limits | None = None,
+        going: Callable[[], None] = lambda: None,
+    ) -> list[Path]:
         """The instances of a series, as the PACS has them, into files of a folder.
+
+        Args:
+            study, series: their UIDs.
+            folder: where the files go.
+            limits: what they may claim.
+            going: called now and then; may raise to stop.
 
         Raises:
             NotFoundError: there is no such series.
@@ -101,7 +127,9 @@ class DicomWeb:
             if not boundary:
                 raise ServiceError("the PACS does not answer with the instances of a series", code="bad_answer")
             try:
-                return received(answer, boundary, folder, most=limits.frames, most_bytes=limits.unpacked_bytes)
+                return received(
+                    Heard(answer, going), boundary, folder, most=limits.frames, most_bytes=limits.unpacked_bytes
+                )
             except (OSError, http.client.HTTPException) as cause:
                 raise self.away() from cause
 

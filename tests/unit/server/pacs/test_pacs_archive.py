@@ -2,10 +2,13 @@
 """/dicom-web over a PACS, and jobs about what is there; the PACS is another server of ours, with its own store."""
 
 import hashlib
+import http.client
 import json
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pydicom
@@ -14,9 +17,12 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom.dataset import Dataset
 
+from clarivox.server.main import create_app
 from clarivox.server.pacs.settings import OWN, read
+from clarivox.server.settings import Settings
 from tests.dicom_jobs import Running, running
 from tests.dicom_objects import series_of
+from tests.routes import unscoped, ways
 from tests.served import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -177,6 +183,58 @@ def test_a_series_beyond_the_limit_of_an_upload_is_refused(pair: Pair, tmp_path:
         wish = {"bundle": "identity", "series_uid": pair.series["ct"]}
         answer = requests.post(small.url + "/v1/jobs", json=wish, timeout=20)
         assert (answer.status_code, answer.json()["code"]) == (413, "unpacked_size")
+
+
+class Endless(BaseHTTPRequestHandler):
+    """A PACS with one series that never ends."""
+
+    begun, broken = threading.Event(), threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        if "/metadata" in self.path or not self.path.endswith("/series/1.2"):
+            content = json.dumps([{t: {"vr": "UI", "Value": ["1.2"]} for t in ("0020000D", "0020000E", "00080018")}])
+            self.send_header("Content-Type", "application/dicom+json")
+            self.end_headers()
+            self.wfile.write(content.encode())
+            return
+        self.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary=x')
+        self.end_headers()
+        try:
+            self.wfile.write(b"--x\r\n\r\n")
+            while True:
+                self.wfile.write(bytes(100_000))
+                self.begun.set()
+        except OSError:
+            self.broken.set()
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+def test_a_fetch_ends_with_who_asked_for_it(tmp_path: Path) -> None:
+    pacs = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=pacs.serve_forever, daemon=True).start()
+    yaml = settings(tmp_path, f"http://127.0.0.1:{pacs.server_port}/dicom-web")
+    with running(tmp_path, pacs=yaml, body_bytes=1 << 40, unpacked_bytes=1 << 40) as server:
+        port = int(server.url.rsplit(":", 1)[1])
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        wish = json.dumps({"bundle": "identity", "series_uid": "1.2"})
+        line.request("POST", "/v1/jobs", wish, {"Content-Type": "application/json"})
+        assert Endless.begun.wait(60)
+        line.close()
+        assert Endless.broken.wait(60), "the connection to the PACS is closed"
+        assert server.parts.ledger.jobs(None)[0] == []
+    assert list(server.parts.blobs.temporary.glob("pacs-*")) == []
+    pacs.shutdown()
+
+
+def test_every_way_to_the_pacs_asks_for_a_scope(tmp_path: Path) -> None:
+    yaml = settings(tmp_path, "http://127.0.0.1:1/dicom-web")
+    app = create_app(Settings(data_dir=tmp_path / "data", auth="on", pacs=yaml), workers=False)
+    app.state.services.audit.close()
+    assert unscoped(app) == []
+    assert [way.scope for way in ways(app) if way.path.endswith("/{part:path}")] == ["read"]
 
 
 def test_a_pacs_that_is_away_or_lets_us_not_in_is_said_and_nobody_is_asked_for_a_key(
