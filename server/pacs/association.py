@@ -148,7 +148,7 @@ class Line(AssociationSocket):
     def forget(self) -> None:
         """Wake who waits for the first word: none will come."""
         if self.assoc.requestor.primitive is None:
-            self.assoc.dul.to_user_queue.put(None)
+            self.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]  # as pynetdicom does itself
 
     def cut(self) -> None:
         """End the connection without a word."""
