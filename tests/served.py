@@ -127,7 +127,6 @@ class Served:
     launcher: Sequence[str] = ()
     """What stands before the command, as a tracer."""
     passed_fds: Sequence[int] = ()
-    command: Sequence[str] = COMMAND
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     command: Sequence[str] = COMMAND

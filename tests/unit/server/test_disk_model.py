@@ -65,7 +65,7 @@ def test_a_random_cut_keeps_some_of_what_was_not_synced(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or os.uname().machine != "x86_64",
-    reason="no GPU is needed, but Linux on x86_64 is",
+    reason="not Linux on x86_64",
 )
 def test_a_trap_hears_and_refuses_calls_of_other_programs(tmp_path: Path) -> None:
     import errno
