@@ -17,12 +17,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from clarivox.server.ledger import Ledger
+from clarivox.server.pacs.inbox import Arrived, Inbox, inbox_folder
+from clarivox.server.pacs.receiver import Receiver
+from clarivox.server.settings import Settings
 from tests.benchmarks.measure import gate, options, report
 from tests.nodes import listening, series
 
@@ -52,7 +57,7 @@ def main() -> int:
                     key = (name, at_once)
                     if key not in best or row["slices_a_s"] > best[key]["slices_a_s"]:
                         best[key] = {"peer": name, "associations": at_once, **row}
-        waits = disk(place / "disk")
+        waits = disk(place / "disk") | together(place / "rows")
     found = max(best["clarivox", at_once]["slices_a_s"] for at_once in AT_ONCE)
     gates = [gate("CT slices a second in all", found, at_least=AT_LEAST, unit="a second")]
     for name, wait in waits.items():
@@ -155,6 +160,27 @@ def disk(place: Path) -> dict[str, float]:
             took.append(time.perf_counter() - began)
         found[name] = sorted(took)[len(took) // 2] * 1e3
     rows.close()
+    return found
+
+
+def together(place: Path) -> dict[str, float]:
+    """Milliseconds for each row where so many threads note theirs at one time, and share transactions."""
+    settings = Settings(data_dir=place)
+    place.mkdir()
+    ledger = Ledger(settings.ledger_url, settings=settings)
+    ledger.open()
+    receiver = Receiver(Inbox(ledger.database, inbox_folder(place)), watermark_bytes=0)
+    found = {}
+    for threads in (1, 4, 16):
+        rows = [
+            Arrived("study", f"series {threads}", f"{number}", f"{threads}-{number}", 1, "0" * 64)
+            for number in range(160)
+        ]
+        began = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(receiver.note, rows))
+        found[f"row, {threads} at a time"] = (time.perf_counter() - began) / len(rows) * 1e3
+    ledger.close()
     return found
 
 
