@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -184,6 +185,22 @@ def echoes(node: Running) -> None:
     with associated(node) as association:
         assert association.is_established
         assert association.send_c_echo().Status == 0
+
+
+@contextlib.contextmanager
+def flooded(node: Running, connections: int) -> Iterator[list[socket.socket]]:
+    """So many connections that say nothing, half a head, announce 4 GB, or speak another language."""
+    words = (b"", b"\x01\x00\x00", b"\x01\x00\xff\xff\xff\xff" + b"x" * 100, b"GET / HTTP/1.1\r\n\r\n")
+    held: list[socket.socket] = []
+    try:
+        for number in range(connections):
+            with contextlib.suppress(OSError):
+                held.append(socket.create_connection(node.address, 5))
+                held[-1].sendall(words[number % len(words)])
+        yield held
+    finally:
+        for one in held:
+            one.close()
 
 
 def gets_in(node: Running) -> bool:

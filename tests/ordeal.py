@@ -102,16 +102,40 @@ def undergo(server: Served) -> Ordeal:
     return Ordeal(told, took, usual, again, before, processes(server), held, holds)
 
 
+def by_dicom(folder: Path) -> dict[str, str]:
+    """What the DICOM node answers to those who mean no good, by what they did; the last is a good instance."""
+    from pydicom import dcmread
+
+    from tests.nodes import associated, flooded, listening, series, stored
+
+    told: dict[str, str] = {}
+    instance = dcmread(series(folder / "sent", 1, seed="ordeal")[0])
+    with listening(folder / "data") as node:
+        for name, titles in (("unknown caller", {"calling": "STRANGER"}), ("another's title", {"called": "OTHER"})):
+            with associated(node, **titles) as association:
+                answer = association.acceptor.primitive
+                told[name] = f"rejected {answer.result}.{answer.result_source}.{answer.diagnostic}"
+        with flooded(node, 200), associated(node) as association:
+            told["200 connections that say nothing, or nonsense"] = "others get in" * association.is_established
+            told["SOP instance is not the command's"] = f"{stored(association, instance, sop='1.2.3'):04X}"
+            told["SOP class is not the command's"] = f"{stored(association, instance, sop_class='1.2.3'):04X}"
+            told["no data set"] = f"{stored(association, instance, data='nothing that is DICOM'):04X}"
+            told["a good instance then"] = f"{stored(association, instance):04X}"
+    return told
+
+
 def main() -> None:
     """Print the answers, and what it did to the server."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
-        found = undergo(server)
+        found, told = undergo(server), by_dicom(Path(folder) / "node")
         print("| input | answer | seconds |\n| --- | --- | --- |")
         for name, (status, code) in found.told.items():
             print(f"| {name} | {status} {code} | {found.took_s[name]:.2f} |")
         print(f"\n{len(found.told)} inputs, {len(found.wrong)} wrong answers, {len(everywhere(server))} files outside,")
         print(f"processes {'as before' if found.before == found.after else 'CHANGED'},")
         print(f"memory {found.held_mib:.0f} MiB before and {found.holds_mib:.0f} MiB after,")
+        for name, answer in told.items():
+            print(f"by DICOM, {name}: {answer}")
         print(f"a good request {found.usual_s:.2f} s before and {found.again_s:.2f} s after")
 
 

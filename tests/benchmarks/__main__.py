@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "us_despeckle": ["--pictures", "3"],
     "us_real": ["--pictures", "2"],
     "us_speed": ["--untimed"],
+    "pacs_receive": ["--slices", "40", "--repeats", "1", "--untimed"],
     "server_ledger": ["--steps", "300", "--jobs", "100", "--untimed"],
     "server_start": ["--repeats", "1", "--untimed"],
     "server_latency": ["--requests", "60", "--untimed"],

@@ -4,7 +4,6 @@
 import contextlib
 import itertools
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,21 @@ from pydicom.uid import (
 )
 
 from clarivox.server.dicom_store import key_of
-from tests.nodes import Running, associated, body, echoes, gets_in, kept, listening, rows, series, stored, until
+from tests.nodes import (
+    Running,
+    associated,
+    body,
+    echoes,
+    flooded,
+    gets_in,
+    kept,
+    listening,
+    rows,
+    series,
+    stored,
+    until,
+)
+from tests.ordeal import by_dicom
 
 SYNTAXES = {
     ImplicitVRLittleEndian: ("dcmconv", "+ti"),
@@ -150,26 +163,25 @@ def test_the_associations_that_may_be_open_are_counted_and_one_too_many_is_told_
 
 
 def test_a_flood_of_connections_keeps_nobody_out(node: Running) -> None:
-    held: list[socket.socket] = []
-    try:
-        for number in range(400):
-            with contextlib.suppress(OSError):
-                one = socket.create_connection(node.address, 5)
-                held.append(one)
-                if number % 4 == 1:
-                    one.sendall(b"\x01\x00\x00")  # half of a head
-                elif number % 4 == 2:
-                    one.sendall(b"\x01\x00\xff\xff\xff\xff" + b"x" * 100)  # 4 GB are announced
-                elif number % 4 == 3:
-                    one.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            if number % 100 == 99:
-                until(lambda: gets_in(node), "an association in the flood")
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            held = stack.enter_context(flooded(node, 100))
+            assert len(held) > 60
+            until(lambda: gets_in(node), "an association in the flood")
         assert node.process.poll() is None
-        assert len(held) > 300
-    finally:
-        for one in held:
-            one.close()
     echoes(node)
+
+
+def test_who_means_no_good_is_answered_so_and_the_next_good_instance_is_taken(tmp_path: Path) -> None:
+    assert by_dicom(tmp_path) == {
+        "unknown caller": "rejected 1.1.3",
+        "another's title": "rejected 1.1.7",
+        "200 connections that say nothing, or nonsense": "others get in",
+        "SOP instance is not the command's": "A900",
+        "SOP class is not the command's": "A900",
+        "no data set": "C000",
+        "a good instance then": "0000",
+    }
 
 
 def test_what_was_answered_with_success_is_there_after_a_kill(tmp_path: Path) -> None:
