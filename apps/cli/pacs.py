@@ -10,12 +10,13 @@ import typer
 
 from clarivox.cli.enhance import parsed
 from clarivox.cli.pacs_listen import listen
-from clarivox.cli.screen import complain, say, table, watched
+from clarivox.cli.screen import complain, exit_code, say, table, watched
 from clarivox.cli.submit import SERVER, Authority, Key, Options, Server, Strength
-from clarivox.errors import CancelledError, ClarivoxError
+from clarivox.errors import CancelledError, ClarivoxError, OptionError
 from clarivox.progress import Step
 
 if TYPE_CHECKING:
+    from clarivox.bundle import BundleInfo
     from clarivox.server.pacs.web import DicomWeb
 
 pacs = typer.Typer(no_args_is_help=True, help="Studies from a PACS to a server and back, by DICOMweb.")
@@ -23,17 +24,66 @@ pacs = typer.Typer(no_args_is_help=True, help="Studies from a PACS to a server a
 pacs.command()(listen)
 
 Config = Annotated[Path, typer.Option("--config", help="The file that says where the PACS is.")]
+Bundles = Annotated[
+    list[Path] | None, typer.Option("--bundles", metavar="DIR", help="A folder of own bundles; may be repeated.")
+]
 
 
 @pacs.command()
-def check(config: Config = Path("pacs.yaml")) -> None:
-    """Check pacs.yaml, and ask the PACS whether it answers.
+def check(config: Config = Path("pacs.yaml"), bundles: Bundles = None) -> None:
+    """Check pacs.yaml and rules.yaml, and ask everything they name whether it answers.
 
-    The file is short: dicomweb: {url: https://pacs.example.org/dicom-web,
-    user: clarivox, password_from: PACS_PASSWORD}.
+    The PACS is asked by QIDO-RS, an Orthanc for its version, a destination by
+    C-ECHO or QIDO-RS. What is wrong is said; nothing is sent.
     """
-    found = reached(config).search("studies", limit=1)
-    say("the PACS answers" + ("" if found else ", and shows no study"))
+    from clarivox.server.pacs.check import findings
+    from clarivox.server.pacs.settings import read
+
+    first: ClarivoxError | None = None
+    for one in findings(read(config), known(bundles)):
+        if one.error is None:
+            say(f"{one.part}: {one.says}")
+        else:
+            complain(one.error, about=one.part)
+            first = first or one.error
+    if first is not None:
+        raise typer.Exit(exit_code(first))
+
+
+@pacs.command("try")
+def try_out(
+    study: Annotated[str, typer.Argument(help="A folder, a file, a zip, or a StudyInstanceUID of the PACS.")],
+    calling: Annotated[str, typer.Option(help="AE title that is to have sent it.")] = "",
+    config: Config = Path("pacs.yaml"),
+    bundles: Bundles = None,
+) -> None:
+    """Say for each series of STUDY which rule fires, and why those before it do not.
+
+    Nothing is enhanced, and nothing is sent.
+    """
+    from clarivox.server.pacs.rules import load
+    from clarivox.server.pacs.settings import read
+    from clarivox.server.pacs.trial import of_files, of_pacs, said
+
+    found = read(config)
+    if found.rules is None:
+        raise OptionError(f"{config.name} names no rules; add rules: rules.yaml", code="bad_rules")
+    rules = load(found.rules, known(bundles), tuple(found.destinations)).rules
+    place = Path(study)
+    tried = of_files(place, rules, calling) if place.exists() else of_pacs(found.web(), study, rules, calling)
+    for one in tried:
+        for line in said(one):
+            say(line)
+
+
+def known(folders: list[Path] | None) -> list[BundleInfo]:
+    """The bundles that rules may name: the shipped ones, those of named folders, those that were trained here."""
+    from clarivox.bundle import catalogue
+    from clarivox.cli.settings import settings_of
+
+    settings = settings_of(None, None)
+    trained = settings.data_dir / "bundles"
+    return catalogue([*(folders or ()), *settings.bundle_dirs, *([trained] if trained.is_dir() else [])])
 
 
 @pacs.command()

@@ -32,7 +32,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +205,7 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
     settings, pacs = opened(order["settings"]), read(Path(order["pacs"]))
     configure(settings, "courier")
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it writes down what peers say
     with ExitStack() as stack:
         stack.enter_context(alone(settings.data_dir / "pacs"))
         courier = Courier(settings, pacs)
@@ -216,6 +217,9 @@ def main() -> None:
             courier.stopping.set()
 
         threading.Thread(target=orphaned, daemon=True).start()
+        with suppress(OSError):  # who started this one need not listen
+            sys.stdout.write(json.dumps({"ready": True}) + "\n")
+            sys.stdout.flush()
         courier.run()
 
 

@@ -70,8 +70,14 @@ def instance_of(path: Path, calling: str = "", limits: Limits | None = None) -> 
         InputError: it is no DICOM file, or a damaged one.
     """
     found = read_header(path, limits or Limits()).dataset
+    study, series, sop = (text(found, f"{level}InstanceUID") for level in ("Study", "Series", "SOP"))
+    return Instance(study, series, sop, facts_of(found, calling))
+
+
+def facts_of(found: Dataset, calling: str = "") -> Facts:
+    """What rules may ask of a data set."""
     with Quiet():
-        facts = Facts(
+        return Facts(
             modality=text(found, "Modality"),
             sop_class=text(found, "SOPClassUID"),
             image_type=words(found, "ImageType"),
@@ -82,9 +88,6 @@ def instance_of(path: Path, calling: str = "", limits: Limits | None = None) -> 
             calling=calling,
             ours=made_here(found),
         )
-    return Instance(
-        text(found, "StudyInstanceUID"), text(found, "SeriesInstanceUID"), text(found, "SOPInstanceUID"), facts
-    )
 
 
 def described(found: Dataset) -> str:
