@@ -40,6 +40,8 @@ def findings(pacs: Pacs, bundles: Sequence[BundleInfo]) -> Iterator[Finding]:
     if pacs.orthanc is not None:
         yield _found("orthanc", partial(_orthanc, pacs.orthanc))
     for name, destination in pacs.destinations.items():
+        if destination.dicomweb is not None and destination.dicomweb == pacs.dicomweb:
+            continue  # asked already
         yield _found(f"destinations.{name}", partial(_destination, Sender(destination, name)))
     yield _found("rules", partial(_rules, pacs, bundles))
 

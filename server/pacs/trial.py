@@ -39,8 +39,7 @@ def of_files(place: Path, rules: Rules, calling: str = "") -> list[Tried]:
     Raises:
         InputError: there is no DICOM file in it.
     """
-    packed = place.is_file() and place.open("rb").read(2) == b"PK"
-    with extracted(place) if packed else nullcontext(place) as root:
+    with extracted(place) if zipped(place) else nullcontext(place) as root:
         files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
         found: dict[str, list[Facts]] = {}
         for path in files:
@@ -52,6 +51,14 @@ def of_files(place: Path, rules: Rules, calling: str = "") -> list[Tried]:
     if not found:
         raise FormatError(f"there is no DICOM file in {place.name}", code="not_dicom")
     return list(_tried(found, rules))
+
+
+def zipped(place: Path) -> bool:
+    """Whether a place is a zip."""
+    if not place.is_file():
+        return False
+    with place.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def of_pacs(web: DicomWeb, study: str, rules: Rules, calling: str = "") -> list[Tried]:
