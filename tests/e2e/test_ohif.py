@@ -13,7 +13,7 @@ from clarivox.client import Client
 from clarivox.errors import OptionError
 from clarivox.server.settings import Settings
 from clarivox.server.viewer_files import folder_of
-from tests.e2e.browser import WEBGL, browser
+from tests.e2e.browser import WEBGL, Page, browser
 from tests.e2e.ohif_page import (
     BUNDLES,
     PANEL,
@@ -42,6 +42,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """One browser for all: OHIF is fetched once."""
+    with browser(*WEBGL) as opened_once:
+        yield opened_once
+
+
 def stored(server: Served, folder: Path, kind: str) -> str:
     """Bring a phantom study to the server's own store; its StudyInstanceUID."""
     files = study_of(kind, folder / kind)
@@ -59,39 +66,37 @@ def stored(server: Served, folder: Path, kind: str) -> str:
 @pytest.mark.parametrize(("kind", "bundle"), BUNDLES.items())
 @pytest.mark.timeout(560)
 def test_a_series_is_enhanced_from_the_panel_and_shown_beside_the_original(
-    server: Served, tmp_path: Path, kind: str, bundle: str
+    server: Served, page: Page, tmp_path: Path, kind: str, bundle: str
 ) -> None:
     study = stored(server, tmp_path, kind)
-    with browser(*WEBGL) as page:
-        opened(page, server.port, study)
-        drawn(page, 1)
-        enhance(page, bundle)
-        page.wait(f"{PANEL}.querySelector('progress') || {PANEL}.textContent.includes('done in')", 60)
-        page.wait(f"{PANEL}.textContent.includes('done in')", 120)
-        compared(page)
-        keep(page, f"ohif-{kind}")
-        off, most = difference(page)
-        keep(page, f"ohif-{kind}-difference")
-        linked(page)
-        keep(page, f"ohif-{kind}-linked")
-        described = page.run(
-            "window.services.displaySetService.getActiveDisplaySets().map(one => one.SeriesDescription).join('|')"
-        )
+    opened(page, server.port, study)
+    drawn(page, 1)
+    enhance(page, bundle)
+    page.wait(f"{PANEL}.querySelector('progress') || {PANEL}.textContent.includes('done in')", 120)
+    page.wait(f"{PANEL}.textContent.includes('done in')", 120)
+    compared(page)
+    keep(page, f"ohif-{kind}")
+    off, most = difference(page)
+    keep(page, f"ohif-{kind}-difference")
+    linked(page)
+    keep(page, f"ohif-{kind}-linked")
+    described = page.run(
+        "window.services.displaySetService.getActiveDisplaySets().map(one => one.SeriesDescription).join('|')"
+    )
     assert outside(page, server.port) == []
     assert bundle in described, "the derived series is in the list of the study"
     assert off <= 1e-3 < most, "the third viewport holds derived minus source"
 
 
-def test_a_viewer_that_is_opened_again_finds_its_jobs(server: Served, tmp_path: Path) -> None:
+def test_a_viewer_that_is_opened_again_finds_its_jobs(server: Served, page: Page, tmp_path: Path) -> None:
     study = stored(server, tmp_path, "mr")
-    with browser(*WEBGL) as page:
-        opened(page, server.port, study)
-        enhance(page, "mr_ddpm3d_denoise")
-        page.wait(f"{PANEL}.querySelectorAll('.job').length === 1", 120)
-        opened(page, server.port, study)
-        page.wait(f"{PANEL}.querySelectorAll('.job').length === 1", 120)
-        page.run(f"[...{PANEL}.querySelectorAll('.job button')].find(one => one.textContent === 'Cancel')?.click()")
-        page.wait(f"!{PANEL}.querySelector('progress')", 60)
+    opened(page, server.port, study)
+    enhance(page, "mr_ddpm3d_denoise")
+    page.wait(f"{PANEL}.querySelectorAll('.job').length === 1", 120)
+    opened(page, server.port, study)
+    page.wait(f"{PANEL}.querySelectorAll('.job').length === 1", 120)
+    page.run(f"[...{PANEL}.querySelectorAll('.job button')].find(one => one.textContent === 'Cancel')?.click()")
+    page.wait(f"!{PANEL}.querySelector('progress')", 60)
 
 
 def test_ohif_answers_for_none_of_our_addresses(server: Served) -> None:
