@@ -216,7 +216,7 @@ async def while_asked(request: Request, fetch: Callable[[Callable[[], None]], As
     return found
 
 
-def from_pacs(parts: Services, wanted: JobRequest, going: Callable[[], None]) -> Asked:
+def from_pacs(parts: Services, wanted: JobRequest, going: Callable[[], None] = lambda: None) -> Asked:
     """A request for a study or a series of the PACS, fetched now; it may have no more bytes than an upload.
 
     Raises:
