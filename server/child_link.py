@@ -115,7 +115,7 @@ class Nursery:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "clarivox.server.parse_child", str(theirs.fileno())],
+                    [sys.executable, "-P", "-m", "clarivox.server.parse_child", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

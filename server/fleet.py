@@ -43,7 +43,7 @@ FORGOTTEN_S = 5.0
 """Silence after which a worker of this machine whose process is gone counts as dead, whoever started it."""
 SICK = 70
 """Exit status of a worker whose device failed."""
-COMMAND = (sys.executable, "-m", "clarivox.server.worker")
+COMMAND = (sys.executable, "-P", "-m", "clarivox.server.worker")
 
 
 class Supervisor:

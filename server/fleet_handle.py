@@ -89,7 +89,7 @@ class SupervisorHandle:
 
     def _started(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "clarivox.server.fleet"],
+            [sys.executable, "-P", "-m", "clarivox.server.fleet"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # a terminal's Ctrl-C is for the server, which drains

@@ -176,7 +176,7 @@ def run(task: Task, order: dict[str, Any]) -> dict[str, Any]:
         CancelledError: the work has to stop.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "clarivox.server.child_train"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-P", "-m", "clarivox.server.child_train"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     if process.stdin is None or process.stdout is None:
         raise TrainingError("the training does not start", code="training_ended")

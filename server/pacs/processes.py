@@ -96,7 +96,7 @@ class Part:
 
     def _started(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-m", f"clarivox.server.pacs.{self.name}"],
+            [sys.executable, "-P", "-m", f"clarivox.server.pacs.{self.name}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # a terminal's Ctrl-C is for who started it
