@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from importlib import import_module
+from importlib import import_module, resources
 from types import FrameType
 
 import uvicorn
@@ -206,6 +206,8 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
     logs.configure(settings)
     for sentence in to_know:
         logs.log.warning(sentence)
+    if settings.viewer and not (resources.files("clarivox.web") / "dist/assets/ohif.js").is_file():
+        logs.log.warning("OHIF has no panel of clarivox: make web builds it; then install clarivox again")
     sock = listening(settings)
     scheme = "https" if settings.tls_certificate else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
