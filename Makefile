@@ -73,6 +73,7 @@ long: .venv/test ## before an issue is closed; JSON under docs/long/
 	$(BIN)/python -m tests.chaos stops --hits 200 --jobs 1000 --json docs/long/chaos_stops.json
 	$(BIN)/python -m tests.chaos full --json docs/long/chaos_full.json
 	$(BIN)/python -m tests.chaos cuts --hits 200 --json docs/long/chaos_cuts.json
+	$(BIN)/python -m tests.pacs_loop --minutes 10 --instances 500 --json docs/long/pacs_loop.json
 	$(BIN)/python -m tests.benchmarks.viewer --json docs/long/viewer.json
 
 weights: .venv/bare ## train every bundle anew into weights/, DATA=DIR MINUTES=25 DEVICE=cuda; run it again to go on

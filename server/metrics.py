@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from clarivox.server.gate import App, Message
 from clarivox.server.job import ENDED, Event, State
+from clarivox.server.pacs.standing import SILENT_S, pacs_standing
 from clarivox.server.tables import job, job_event
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class Figures:
         """Each family of metrics."""
         yield from self._of_jobs()
         yield from self._of_workers()
+        yield from self._of_pacs()
         parts = self._parts
         disk = {"free": parts.blobs.free(), "used": parts.blobs.used(), "quota": parts.settings.blob_quota_bytes}
         disk["watermark"] = parts.settings.disk_watermark_bytes
@@ -180,6 +182,17 @@ class Figures:
         requeued = {(): float(stages.requeued)}
         yield _counter("jobs_requeued", "Jobs that went back to the queue since the start.", (), requeued)
         yield _histogram("stage_seconds", "How long a stage of a job took.", ("stage",), stages.seconds)
+
+    def _of_pacs(self) -> Iterator[Metric]:
+        found = pacs_standing(self._parts.ledger.database, self._parts.settings.data_dir)
+        series = {(state,): float(number) for state, number in found.series.items()}
+        yield _gauge("pacs_series", "Series that came in from the PACS, by state.", ("state",), series)
+        letters = {(state,): float(number) for state, number in found.deliveries.items()}
+        yield _gauge("pacs_deliveries", "Deliveries to the PACS, by state.", ("state",), letters)
+        wrong = {(): float(bool(found.rules_error))}
+        yield _gauge("pacs_rules_wrong", "Whether rules.yaml as it is has no effect.", (), wrong)
+        silent = {(): float(found.silent_s is not None and found.silent_s > SILENT_S)}
+        yield _gauge("pacs_courier_silent", "Whether a courier ran here and is not heard.", (), silent)
 
     def _of_workers(self) -> Iterator[Metric]:
         now, states, memory = time.time(), Counter[tuple[str, ...]](), dict[tuple[str, ...], float]()

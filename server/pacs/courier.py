@@ -50,6 +50,7 @@ from clarivox.server.pacs.postman import Postman
 from clarivox.server.pacs.router import Router
 from clarivox.server.pacs.rules import Watched
 from clarivox.server.pacs.settings import Node, Pacs, Wait, read
+from clarivox.server.pacs.standing import STATUS_FILE
 from clarivox.server.retention import DAY_S
 from clarivox.server.settings import Settings
 
@@ -59,8 +60,6 @@ LOOK_S = 0.5
 AFTER_ERROR_S = 5.0
 KEEP_HOUSE_S = 60.0
 TELL_S = 10.0
-STATUS_FILE = "courier.json"
-"""In the folder `pacs` of the data folder: how the courier is, for the operator's page; nothing of a patient."""
 
 
 class Courier:

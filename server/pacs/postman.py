@@ -93,22 +93,3 @@ class Postman:
                 return "not_committed"
         self.outbox.done(delivery, len(results))
         return ""
-
-
-def requeue(ledger: Ledger, blobs: Blobs, outbox: Outbox, delivery_id: str) -> Delivery:
-    """Try a dead delivery anew; where its job failed, the job is run once more, for all that waited for it.
-
-    Raises:
-        NotFoundError: there is no such delivery, or a file of the job is deleted.
-        ConflictError: the delivery is not dead; or the files of its job are deleted, code purged.
-        BusyError: the queue is full.
-    """
-    found = outbox.get(delivery_id)
-    job = ledger.get(found.job_id)
-    if found.state is not DeliveryState.DEAD or job.state is State.SUCCEEDED or not job.ended:
-        return outbox.requeue(delivery_id)
-    again = ledger.retry(job.id, has=blobs.has)
-    for other in outbox.of_job(job.id):
-        if other.state is DeliveryState.DEAD and other.id != delivery_id:
-            outbox.requeue(other.id, again.id)
-    return outbox.requeue(delivery_id, again.id)

@@ -19,6 +19,9 @@ from clarivox.policy import policy_source
 from clarivox.server.auth import Admin
 from clarivox.server.deps import Parts, Services
 from clarivox.server.job import ENDED, Job, State, WorkerRow
+from clarivox.server.pacs.outbox import Outbox
+from clarivox.server.pacs.standing import Pacs, pacs_standing
+from clarivox.server.pacs.standing import requeue as requeue_delivery
 from clarivox.server.problems import responses
 from clarivox.server.retention import collect
 from clarivox.server.tables import job
@@ -103,6 +106,7 @@ class Standing(BaseModel):
     disk: Disk
     keep_results_h: float
     keep_events_days: float
+    pacs: Pacs
 
 
 @router.get("/admin", response_class=HTMLResponse, operation_id="admin_page")
@@ -141,6 +145,7 @@ def standing(parts: Parts, caller: Admin) -> Standing:
         disk=disk,
         keep_results_h=parts.settings.keep_results_h,
         keep_events_days=parts.settings.keep_events_days,
+        pacs=pacs_standing(parts.ledger.database, parts.settings.data_dir),
     )
 
 
@@ -162,6 +167,19 @@ def requeue(job_id: str, parts: Parts, caller: Admin) -> Work:
 def purge_job(job_id: str, parts: Parts, caller: Admin) -> Work:
     """Delete an ended job's files now."""
     return _work(parts.ledger.delete_files(job_id, blobs=parts.blobs))
+
+
+@router.post(
+    "/admin/deliveries/{delivery_id}/requeue",
+    operation_id="admin_requeue_delivery",
+    status_code=202,
+    responses=responses(409, 410, 429),
+)
+def requeue_letter(delivery_id: str, parts: Parts, caller: Admin) -> Pacs:
+    """Try a delivery to a PACS anew that was given up; where its job failed, that is run again first."""
+    database = parts.ledger.database
+    requeue_delivery(parts.ledger, parts.blobs, Outbox(database), delivery_id)
+    return pacs_standing(database, parts.settings.data_dir)
 
 
 @router.post("/admin/purge", operation_id="admin_purge", status_code=204)

@@ -22,8 +22,9 @@ from clarivox.server.pacs.deliver import Result, Sent
 from clarivox.server.pacs.facts import instance_of
 from clarivox.server.pacs.inbox import Arrived, SeriesState
 from clarivox.server.pacs.outbox import MADE, TRIES, DeliveryState
-from clarivox.server.pacs.postman import Postman, requeue
+from clarivox.server.pacs.postman import Postman
 from clarivox.server.pacs.settings import read
+from clarivox.server.pacs.standing import pacs_standing, requeue
 from tests.ledgers import settings
 
 SLICES = 4
@@ -351,6 +352,8 @@ def test_a_job_that_failed_leaves_dead_letters_and_is_run_again_for_all_of_them(
     desk.ledger.finish(job.id, job.attempt, Outcome(State.FAILED, error={"code": "bad_geometry", "detail": ""}))
     desk.postman(Sender("archive")).round()
     desk.postman(Sender("second")).round()
+    shown = pacs_standing(desk.ledger.database, desk.courier.settings.data_dir)
+    assert shown.deliveries == {"dead": 2} and {one.reason for one in shown.dead} == {"the job ended without a result"}
     dead = desk.outbox.listed(DeliveryState.DEAD)
     assert {one.code for one in dead} == {"bad_geometry"} and len(dead) == 2
     requeue(desk.ledger, desk.blobs, desk.outbox, dead[0].id)
@@ -362,5 +365,9 @@ def test_a_job_that_failed_leaves_dead_letters_and_is_run_again_for_all_of_them(
 def test_the_status_names_what_is_wrong(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(RULES.replace("bundle: identity", "bundle: nonsense"))
     desk.courier.round()
-    said = (tmp_path / "data" / "pacs" / "courier.json").read_text()
-    assert '"rules": null' in said and "line 3" in said and "nonsense" in said
+    said = pacs_standing(desk.ledger.database, tmp_path / "data")
+    assert said.rules is None and "line 3" in said.rules_error and "nonsense" in said.rules_error
+    (tmp_path / "rules.yaml").write_text(RULES)
+    desk.courier.round()
+    said = pacs_standing(desk.ledger.database, tmp_path / "data")
+    assert said.rules == 2 and said.rules_error == "" and said.silent_s is not None and said.dead == []

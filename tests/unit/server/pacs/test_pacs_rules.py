@@ -14,6 +14,7 @@ from clarivox.io.dicom_new import Kind, new_series, save_series
 from clarivox.server.pacs.facts import Facts, instance_of, number, within
 from clarivox.server.pacs.patterns import TEXT_CHARS, compiled
 from clarivox.server.pacs.rules import Rules, Watched, When, digest_of, load
+from clarivox.server.pacs.settings import read
 
 CT = Facts(
     modality="CT",
@@ -194,3 +195,16 @@ def test_an_object_of_many_frames_says_it_once_for_all() -> None:
     assert within(outer, "SliceThickness").SliceThickness == 2.5
     assert within(Dataset(), "SliceThickness") == Dataset()
     assert number("") is None
+
+
+def test_the_example_of_the_documentation_is_right(tmp_path: Path, bundles: list[BundleInfo]) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "pacs.md").read_text()
+    for name in ("pacs.yaml", "rules.yaml"):
+        found = [block for block in page.split("```yaml\n# ")[1:] if block.startswith(name)][-1]
+        (tmp_path / name).write_text(found.partition("\n")[2].partition("```")[0])
+    pacs = read(tmp_path / "pacs.yaml")
+    assert pacs.rules is not None
+    assert [one.name for one in load(pacs.rules, bundles, tuple(pacs.destinations)).rules.rules] == [
+        "no scouts",
+        "thin chest",
+    ]
