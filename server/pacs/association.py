@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from queue import Queue
 from typing import Any, BinaryIO, cast
 
 from pynetdicom import AE, evt
@@ -148,7 +149,7 @@ class Line(AssociationSocket):
     def forget(self) -> None:
         """Wake who waits for the first word: none will come."""
         if self.assoc.requestor.primitive is None:
-            self.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]  # as pynetdicom does itself
+            cast(Queue[Any], self.assoc.dul.to_user_queue).put(None)
 
     def cut(self) -> None:
         """End the connection without a word."""

@@ -84,20 +84,23 @@ class Peer:
         secure = {"tls_args": (tls_context(self.dimse.tls), self.dimse.host)} if self.dimse.tls else {}
         place = {"ae_title": self.dimse.called, "evt_handlers": list(handlers), **secure}
         association = node.associate(self.dimse.host, self.dimse.port, **place)  # type: ignore[arg-type]
-        if association.is_rejected:
-            raise AccessError(
-                "the node refuses the association; does it know our AE title, and is the called one right?",
-                code="no_association",
-            )
-        if not association.is_established:
-            if association.rejected_contexts:
-                raise AccessError("the node takes none of what is offered to it", code="no_association")
-            raise BusyError("the node does not answer; is its address right, and does it run?", code="pacs_away")
+        line = association.dul.socket and association.dul.socket.socket
         try:
+            if association.is_rejected:
+                raise AccessError(
+                    "the node refuses the association; does it know our AE title, and is the called one right?",
+                    code="no_association",
+                )
+            if not association.is_established:
+                if association.rejected_contexts:
+                    raise AccessError("the node takes none of what is offered to it", code="no_association")
+                raise BusyError("the node does not answer; is its address right, and does it run?", code="pacs_away")
             yield association
         finally:
             if association.is_established:
                 association.release()
+            if line:  # pynetdicom leaves it open where the node was faster to close
+                line.close()
 
 
 class Line:

@@ -133,3 +133,11 @@ def test_old_series_are_forgotten_with_their_files_and_open_ones_never(inbox, cl
     assert inbox.forget(3600) == 1
     assert inbox.series(first.series) is None
     assert [path.name for path in inbox.folder.iterdir()] == [row.file for row in inbox.rows(second.series)]
+
+
+def test_files_without_a_row_are_swept_when_they_are_old(inbox):
+    inbox.put([came(inbox, "a")])
+    (inbox.folder / "left by a crash.dcm").write_bytes(b"half")
+    assert inbox.sweep(3600) == 0
+    assert inbox.sweep(0) == 1
+    assert [path.name for path in inbox.folder.iterdir()] == [row.file for row in inbox.rows("s1")]
