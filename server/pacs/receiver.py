@@ -10,6 +10,8 @@ import os
 import secrets
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,6 +24,8 @@ from clarivox.server.writing import sync_folder
 
 log = logging.getLogger("clarivox.server.pacs.receiver")
 
+TOGETHER_S = 0.01
+"""How long a transaction waits for instances that are being written: a transaction takes longer than most of them."""
 CHUNK = 1 << 20
 
 
@@ -62,8 +66,9 @@ class Receiver:
 
     def __init__(self, inbox: Inbox, *, watermark_bytes: int) -> None:
         self.inbox, self.watermark = inbox, watermark_bytes
-        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._change, self._turn = threading.Condition(), threading.Lock()
         self._waiting: list[_Waiting] = []
+        self._coming = 0
 
     def take(self, data: DataSet, sent: Sent) -> Status:
         """Keep a data set; what to answer."""
@@ -75,7 +80,9 @@ class Receiver:
             arrived = self._checked(data, sent)
             if arrived is None:
                 return Status.MISMATCH
-            self.note(self.write(data, arrived, sent))
+            with self._coming_in():
+                arrived = self.write(data, arrived, sent)
+            self.note(arrived)
         except InputError as error:
             log.warning("an instance was refused: %s", error.code)
             return Status.CANNOT_UNDERSTAND
@@ -142,16 +149,29 @@ class Receiver:
             OSError: the folder cannot be made durable.
         """
         mine = _Waiting(arrived)
-        with self._lock:
+        with self._change:
             self._waiting.append(mine)
         with self._turn:
             if mine.kept is None and mine.error is None:
-                with self._lock:
+                with self._change:
+                    self._change.wait_for(lambda: self._coming == 0, TOGETHER_S)
                     together, self._waiting = self._waiting, []
                 self._note(together)
         if mine.error is not None:
             raise mine.error
         return mine.kept or Kept.NEW
+
+    @contextmanager
+    def _coming_in(self) -> Iterator[None]:
+        """A row will be noted soon: who is about to commit waits a little for it."""
+        with self._change:
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._coming -= 1
+                self._change.notify_all()
 
     def _note(self, together: list[_Waiting]) -> None:
         try:

@@ -83,11 +83,12 @@ def ours(place: Path, folders: list[Path]) -> dict[str, Any]:
         watched = psutil.Process(node.process.pid)
         found = sent(folders, node.port, "CLARIVOX", lambda: cpu_s(watched))
         with sqlite3.connect(place / "ledger.sqlite") as rows:
-            (kept,) = rows.execute("SELECT count(*) FROM pacs_instance").fetchone()
+            count = "SELECT count(*), count(DISTINCT received) FROM pacs_instance"
+            kept, transactions = rows.execute(count).fetchone()
     if kept != sum(len(list(folder.iterdir())) for folder in folders):
         raise RuntimeError(f"only {kept} instances were kept")
     shutil.rmtree(place)
-    return found
+    return found | {"slices_a_transaction": kept / transactions}
 
 
 def theirs(place: Path, folders: list[Path]) -> dict[str, Any]:
