@@ -46,13 +46,6 @@ def run(folder: Path, instances: int, minutes: float) -> tuple[list[dict[str, An
             stack.orthanc.web.store(one)
             c_store(other)
         note("all sent")
-        backs = [
-            compared(one, made_of(stack, one, folder / f"a{n}"), CT, folder / f"ca{n}") for n, one in enumerate(stowed)
-        ]
-        backs += [
-            compared(one, made_of_sent(stack, one, folder / f"b{n}"), MR, folder / f"cb{n}")
-            for n, one in enumerate(sent)
-        ]
         committed = stack.rows("select count(*) from pacs_sent where destination = 'dimse'")[0][0]
         for one, other in zip(stowed, sent, strict=True):
             stack.orthanc.web.store(one)
@@ -63,6 +56,13 @@ def run(folder: Path, instances: int, minutes: float) -> tuple[list[dict[str, An
             number += 1
             stack.orthanc.send_all()
             note(f"sent back, {number}")
+        backs = [
+            compared(one, made_of(stack, one, folder / f"a{n}"), CT, folder / f"ca{n}") for n, one in enumerate(stowed)
+        ]
+        backs += [
+            compared(one, made_of_sent(stack, one, folder / f"b{n}"), MR, folder / f"cb{n}")
+            for n, one in enumerate(sent)
+        ]
     back = {
         "instances": sum(one["instances"] for one in backs),
         "identifiers": all(one["same_identifiers"] for one in backs),

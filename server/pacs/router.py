@@ -10,6 +10,7 @@ from clarivox.errors import BusyError, CapacityError, ClarivoxError, NotFoundErr
 from clarivox.server.blobs import Blobs
 from clarivox.server.job import Job, NewJob
 from clarivox.server.ledger import Ledger
+from clarivox.server.pacs import grouping
 from clarivox.server.pacs.facts import instance_of
 from clarivox.server.pacs.grouping import Group, group_of, packed
 from clarivox.server.pacs.inbox import Inbox, Series, SeriesState
@@ -63,21 +64,22 @@ class Router:
         named = verdict.why[-1][0] if verdict.why and verdict.ignored else None
         if not verdict.fired:
             return self._closed(series, SeriesState.IGNORED, rule=named, code="ignored" if named else "no_rule")
+        content = grouping.digest_of(group, self.inbox)
         jobs = []
         for rule in verdict.fired:
-            job = self._submitted(group, loaded, rule)
+            job = self._submitted(group, content, loaded, rule)
             # Before the series is closed: a kill between the two has both done again, and neither changes anything.
             self.outbox.add(job.id, rule.to or ())
             jobs.append(job.id)
         rules = ", ".join(rule.name for rule in verdict.fired)[:255]
         return self._closed(series, SeriesState.ROUTED, rule=rules, jobs=[*series.jobs, *jobs])
 
-    def _submitted(self, group: Group, loaded: Loaded, rule: Rule) -> Job:
+    def _submitted(self, group: Group, content: str, loaded: Loaded, rule: Rule) -> Job:
         info = loaded.bundles[rule.bundle]
         params = loaded.params[rule.name]
         self.blobs.admit(sum(one.bytes for one in group.instances))
         file = packed(group, self.inbox, self.blobs, self.settings.entries)
-        key = f"{group.digest}-{digest_of(rule, params, info.version)}"
+        key = f"{content}-{digest_of(rule, params, info.version)}"
         tags = {"rule": rule.name, "from": group.series.source} | ({"late": "instances"} if group.late else {})
         new = NewJob(
             owner=OWNER,
@@ -89,7 +91,7 @@ class Router:
             max_attempts=self.settings.max_attempts,
             tags=tags,
             idem_key=key,
-            request_hash=group.digest,
+            request_hash=content,
         )
         job, _ = self.ledger.submit(new, has=self.blobs.has)
         logger.info("a series of %d instances is routed%s", len(group.instances), " anew" if group.late else "")

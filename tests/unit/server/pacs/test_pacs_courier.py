@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
+from pydicom.uid import ImplicitVRLittleEndian
 
 from clarivox import phantoms
 from clarivox.errors import BusyError, ConflictError, NotFoundError
@@ -202,6 +204,30 @@ def test_late_instances_make_a_new_job_with_all(desk: Desk, slices: list[Path]) 
     assert late.tags["late"] == "instances"
     with zipfile.ZipFile(desk.blobs.path(late.inputs[0].sha256)) as archive:
         assert len(archive.namelist()) == SLICES
+
+
+def test_the_same_encoded_otherwise_as_a_pacs_sends_it_back_is_no_other_work(
+    desk: Desk, slices: list[Path], tmp_path: Path
+) -> None:
+    series = desk.arrive(slices)
+    desk.route()
+    (tmp_path / "back").mkdir()
+    for path in slices:
+        found = dcmread(path)
+        found.file_meta.ImplementationVersionName = "ANOTHER"
+        found.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        found.save_as(tmp_path / "back" / path.name)
+    back = sorted((tmp_path / "back").iterdir())
+    assert back[0].read_bytes() != slices[0].read_bytes()
+    desk.arrive(back)
+    assert desk.route() == [SeriesState.ROUTED]
+    row = desk.inbox.series(series)
+    assert row is not None and len(row.jobs) == 1 and len(desk.ledger.jobs()[0]) == 1
+    found = dcmread(slices[0])
+    found.PixelData = bytes(len(found.PixelData))
+    found.save_as(tmp_path / "back" / slices[0].name)
+    desk.arrive(back[:1])
+    assert desk.route() == [SeriesState.ROUTED] and len(desk.ledger.jobs()[0]) == 2
 
 
 def test_an_instance_that_comes_while_its_series_is_routed_is_not_lost(
