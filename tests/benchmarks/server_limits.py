@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times that the server promises one by one: of hostile inputs, of its page in a browser, of deleting.
+"""Times that the server promises one by one: of hostile inputs, and of deleting.
 
     python -m tests.benchmarks.server_limits --json out.json
-    python -m tests.benchmarks.server_limits --untimed     # the page and deleting alone; prints the times, gates none
+    python -m tests.benchmarks.server_limits --untimed     # deleting alone; prints the times, gates none
 
 tests/e2e looks at what each of them answers, at whatever pace.
 """
@@ -18,8 +18,7 @@ from typing import Any
 
 from tests import hostile, ordeal, toys
 from tests.benchmarks.measure import Gate, gate, options, report
-from tests.e2e.browser import WEBGL, browser
-from tests.served import PATIENCE_S, Served, serving
+from tests.served import Served, serving
 
 DELETIONS = 20
 
@@ -37,25 +36,6 @@ def hostile_inputs(server: Served) -> tuple[list[dict[str, Any]], list[Gate]]:
     gates = [
         gate("the longest hostile input", found.took_s[name], at_most=ordeal.LONGEST_S, unit="s"),
         gate("a good request after them", found.again_s, at_most=most, unit="s"),
-    ]
-    return rows, gates
-
-
-def page(server: Served) -> tuple[list[dict[str, Any]], list[Gate]]:
-    """The companion page in a fresh browser."""
-    started = time.perf_counter()
-    with browser(*WEBGL) as tab:
-        tab.open(f"http://127.0.0.1:{server.port}/", 1280, 860)
-        tab.wait("document.getElementById('status').textContent.startsWith('Ready')", PATIENCE_S)
-        ready = time.perf_counter() - started
-        loaded = tab.run("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000
-    rows = [
-        {"what": "the page is ready, with the start of the browser", "s": ready},
-        {"what": "the page is loaded", "s": loaded},
-    ]
-    gates = [
-        gate("the page is ready, with the start of the browser", ready, at_most=10, unit="s"),
-        gate("the page is loaded", loaded, at_most=3, unit="s"),
     ]
     return rows, gates
 
@@ -84,12 +64,12 @@ def deletions(server: Served) -> tuple[list[dict[str, Any]], list[Gate]]:
 def main() -> int:
     """Measure, print, and give the exit code."""
     parser = options(__doc__)
-    parser.add_argument("--untimed", action="store_true", help="the page and deleting alone, without gates")
+    parser.add_argument("--untimed", action="store_true", help="deleting alone, without gates")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     gates: list[Gate] = []
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), DISK_WATERMARK_BYTES="0") as server:
-        for part in (page, deletions) if arguments.untimed else (page, deletions, hostile_inputs):
+        for part in (deletions,) if arguments.untimed else (deletions, hostile_inputs):
             found = part(server)
             rows, gates = rows + found[0], gates + found[1]
     if arguments.untimed:

@@ -296,7 +296,7 @@ def test_noise_is_measured_where_a_region_is_drawn_and_against_a_reference(
 
 
 def test_the_page_is_light() -> None:
-    """And quick, says `python -m tests.benchmarks.server_limits`."""
+    """And quick, says `python -m tests.benchmarks.page`."""
     first = ["index.html", *(f"assets/{name}" for name in ("page.js", "page.css", "icon.svg"))]
     assert sum(len(gzip.compress((DIST / name).read_bytes())) for name in first) < 1_000_000
 
