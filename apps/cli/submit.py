@@ -13,7 +13,7 @@ import typer
 
 from clarivox.cli.enhance import Engine, Form, parsed
 from clarivox.cli.screen import say, watched
-from clarivox.errors import CancelledError, ClarivoxError, ConflictError, OptionError, OutputError
+from clarivox.errors import CancelledError, ConflictError, OptionError, OutputError
 from clarivox.progress import Progress, Step
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _turns(client: Client, job: Job) -> Iterator[Job]:
         try:
             for change in client.follow(job):
                 changes.put(change)
-        except ClarivoxError as error:
+        except Exception as error:  # noqa: BLE001  whoever waits would wait for ever
             changes.put(error)
 
     threading.Thread(target=follow, daemon=True).start()
