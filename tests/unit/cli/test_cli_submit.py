@@ -17,4 +17,4 @@ class Broken:
 
 def test_an_error_that_nobody_foresaw_ends_the_wait() -> None:
     with pytest.raises(ValueError, match="not JSON"):
-        _followed(Broken(), Job({"id": "1", "state": "queued", "stage": "", "done": 0.0, "eta_s": None}), bool)
+        _followed(Broken(), Job("1", "queued"), bool)
