@@ -3,8 +3,9 @@
 
     python -m tests.benchmarks.server_soak --jobs 10000 --json out.json
 
-Memory (PSS) and open files of API, supervisor and workers are read while nothing runs: after the first tenth of the
-jobs, and at the end. Children that read and write files come and go with jobs, and stand apart.
+Memory and open files of API, supervisor and workers are read while nothing runs, after each tenth of the jobs; the end
+is compared with the first tenth. Memory is what is each process's own (USS): its part of shared libraries depends on
+what else runs on the machine. Children that read and write files come and go with jobs, and stand apart.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from tests.benchmarks.measure import gate, options, report
 from tests.benchmarks.server_latency import SETTINGS
 from tests.chaos.load import Load
-from tests.served import Served, memory_mib, serving
+from tests.served import Served, serving
 
 AT_ONCE = 40
 """Jobs that are sent before their ends are waited for."""
@@ -34,25 +34,26 @@ def held(server: Served) -> dict[str, tuple[float, int]]:
     found = {}
     for part, processes in server.tree().items():
         if part in PARTS:
-            files = 0
+            own, files = 0, 0
             for one in processes:
                 with contextlib.suppress(psutil.Error):
+                    own += one.memory_full_info().uss
                     files += one.num_fds()
-            found[part] = (memory_mib(processes), files)
+            found[part] = (own / 2**20, files)
     return found
 
 
-def soak(server: Served, jobs: int) -> tuple[dict[str, Any], dict[str, Any], Load, int]:
-    """Do the jobs; what was held early and late, the load, and how many did not end well."""
-    load, early, bad = Load(server), {}, 0
+def soak(server: Served, jobs: int) -> tuple[list[dict[str, tuple[float, int]]], Load, int]:
+    """Do the jobs; what was held after each tenth, the load, and how many did not end well."""
+    load, tenths = Load(server), []
     for first in range(0, jobs, AT_ONCE):
         for number in range(first, min(jobs, first + AT_ONCE)):
             load.submit(number)
         load.follow(300)
-        if not early and first + AT_ONCE >= jobs / 10:
-            early = held(server)
+        if first + AT_ONCE >= (len(tenths) + 1) * jobs / 10:
+            tenths.append(held(server))
     bad = sum(one.state != "succeeded" or bool(one.faults) for one in load.sent)
-    return early, held(server), load, bad
+    return tenths, load, bad
 
 
 def main() -> int:
@@ -64,14 +65,14 @@ def main() -> int:
     begun = time.monotonic()
     more = {"RECYCLE_JOBS": "1000000"}
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **SETTINGS, **more) as server:
-        early, late, load, bad = soak(server, arguments.jobs)
+        tenths, load, bad = soak(server, arguments.jobs)
     seconds = time.monotonic() - begun
     rows, gates = [], [gate("jobs that did not succeed", bad, at_most=0, unit="jobs")]
     for part in PARTS:
-        (before, files), (after, files_after) = early[part], late[part]
+        (before, files), (after, files_after) = tenths[0][part], tenths[-1][part]
         growth = 100 * (after / before - 1)
-        rows.append({"part": part, "MiB early": before, "MiB late": after, "growth %": growth})
-        rows[-1] |= {"open files early": files, "open files late": files_after}
+        rows.append({"part": part, "growth %": growth, "open files early": files, "open files late": files_after})
+        rows[-1] |= {"MiB after each tenth": " ".join(f"{tenth[part][0]:.1f}" for tenth in tenths)}
         gates.append(gate(f"growth of {part}", growth, at_most=arguments.growth, unit="%"))
         gates.append(gate(f"more open files of {part}", files_after - files, at_most=2, unit="files"))
     rows.append({"part": f"{len(load.sent)} jobs in {seconds:.0f} s, {len(load.sent) / seconds:.2f} a second"})
