@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from clarivox.client import Client
 from clarivox.errors import OptionError
@@ -63,12 +64,30 @@ def stored(server: Served, folder: Path, kind: str) -> str:
     return str(studies[0]["0020000D"]["Value"][0])
 
 
+def dropped(server: Served, page: Page, folder: Path) -> str:
+    """Bring a phantom CT to the server as a newcomer does, by the companion page; its StudyInstanceUID."""
+    files = study_of("ct", folder / "dropped")
+    page.open(f"http://127.0.0.1:{server.port}/app/", 1280, 860)
+    page.wait("document.getElementById('status').textContent.startsWith('Ready')", 120)
+    page.choose("#files", *files)
+    bundle = "any_median_denoise"
+    page.wait(f"[...document.getElementById('bundle').options].some(one => one.value === '{bundle}')", 120)
+    page.run(
+        f"(box => {{ box.value = '{bundle}'; box.dispatchEvent(new Event('change')); }})"
+        "(document.getElementById('bundle'))"
+    )
+    page.wait("!document.getElementById('run').disabled", 120)
+    page.run("document.getElementById('run').click()")
+    page.wait("document.querySelector('figure[data-pane=enhanced]') !== null", 120)
+    return str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
+
+
 @pytest.mark.parametrize(("kind", "bundle"), BUNDLES.items())
 @pytest.mark.timeout(560)
 def test_a_series_is_enhanced_from_the_panel_and_shown_beside_the_original(
     server: Served, page: Page, tmp_path: Path, kind: str, bundle: str
 ) -> None:
-    study = stored(server, tmp_path, kind)
+    study = dropped(server, page, tmp_path) if kind == "ct" else stored(server, tmp_path, kind)
     opened(page, server.port, study)
     drawn(page, 1)
     enhance(page, bundle)
