@@ -19,6 +19,8 @@ from clarivox.server.clock import Steady, wall
 WAL_FROM = (3, 51, 3)
 """Before it, two connections that write and checkpoint at one instant could damage the file (sqlite.org/wal.html)."""
 BUSY_MS = 30_000
+CACHE_KIB = 256
+"""Pages of the file that a connection keeps in memory. The system keeps them, too, and there are many connections."""
 LOOK_S = 0.001
 """Between two looks for a lock of SQLite."""
 IDLE_MS = 15_000
@@ -194,6 +196,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
     connection.execute(f"PRAGMA journal_mode={journal_mode()}")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
