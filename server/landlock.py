@@ -40,8 +40,9 @@ def programs() -> list[Path]:
     """Where Python, its packages and clarivox lie."""
     found = {Path(sys.prefix), Path(sys.base_prefix), *(Path(entry) for entry in sys.path if entry)}
     found |= {Path(place) for place in sysconfig.get_paths().values()}
-    inner = [getattr(sys.modules.get(f"clarivox.{name}"), "__path__", ()) for name in ("server", "transforms")]
-    found |= {Path(place) for place in (*clarivox.__path__, *(one for places in inner for one in places))}
+    here = {Path(place) for place in clarivox.__path__}
+    # In a checkout, parts of the package are links out of its folder.
+    found |= here | {part for place in here for part in place.iterdir() if part.is_symlink()}
     return sorted(path.resolve() for path in found)
 
 

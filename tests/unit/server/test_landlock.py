@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a process that is kept to its folder can still see."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,13 @@ def test_a_process_that_is_kept_to_a_folder_sees_that_and_programs(tmp_path: Pat
 def test_elsewhere_than_on_linux_nothing_is_promised(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert keep_to([Path("/")]) is False
+
+
+def test_every_part_of_the_package_is_seen_though_a_checkout_links_it_from_elsewhere(tmp_path: Path) -> None:
+    code = "from clarivox.server.landlock import programs; print(*programs(), sep='\\n')"
+    said = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    for part in ("server", "transforms", "cli", "io", "networks"):
+        spec = importlib.util.find_spec(f"clarivox.{part}")
+        assert spec is not None and spec.origin is not None
+        place = Path(spec.origin).resolve()
+        assert any(place.is_relative_to(seen) for seen in said.stdout.splitlines()), part
