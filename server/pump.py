@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
 
-HIGH, LOW = 2 << 20, 1 << 20
+HIGH, LOW = 4 << 20, 2 << 20
 """Bytes that may wait for the slowest thread, and how few must be left before more are taken."""
-BATCH = 1 << 19
+BATCH = 1 << 20
 """Bytes that are handed over at once: threads that take turns at the interpreter lose time with each turn."""
 
 
 class Pump:
-    """Gives pieces to functions that block, each in a thread of its own and in order; holds no more than 2 MiB.
+    """Gives pieces to functions that block, each in a thread of its own and in order; holds no more than 4 MiB.
 
     Two threads hash and write side by side; with one, an upload ran at 0.6 of the speed of SHA-256 alone.
 
