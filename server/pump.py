@@ -16,7 +16,7 @@ BATCH = 1 << 20
 
 
 class Pump:
-    """Gives pieces to functions that block, each in a thread of its own and in order; holds no more than 4 MiB.
+    """Gives pieces to functions that block, each in a thread of its own and in order; holds no more than 5 MiB.
 
     Two threads hash and write side by side; with one, an upload ran at 0.6 of the speed of SHA-256 alone.
 

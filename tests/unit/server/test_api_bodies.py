@@ -18,7 +18,7 @@ from clarivox.server.downloads import Warm
 from clarivox.server.job import NewJob, State
 from clarivox.server.ledger import Ledger
 from clarivox.server.patience import Patience
-from clarivox.server.pump import HIGH, Pump
+from clarivox.server.pump import BATCH, HIGH, Pump
 from clarivox.server.settings import Settings
 from clarivox.server.watch import POLL_S, Watch
 
@@ -51,7 +51,7 @@ def test_a_pump_waits_for_its_slowest_sink() -> None:
             for _ in range(64):
                 await pump.put(bytes(1 << 18))
                 given += 1 << 18
-                assert given - taken <= HIGH + (1 << 18)
+                assert given - taken <= HIGH + BATCH
 
     asyncio.run(run())
     assert taken == 64 << 18
@@ -70,7 +70,7 @@ def test_what_a_sink_raises_comes_out_and_no_thread_stays(after: int) -> None:
     async def run() -> None:
         async with Pump(full, lambda piece: None) as pump:
             for _ in range(40):
-                await pump.put(bytes(1 << 19))
+                await pump.put(bytes(BATCH))
             await pump.put(b"last")
 
     with pytest.raises(CapacityError, match="full"):
