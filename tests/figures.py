@@ -29,7 +29,13 @@ def cell(value: Any) -> str:
 def section(name: str, content: dict[str, Any]) -> Iterator[str]:
     """The lines of one benchmark."""
     machine = content["machine"]
-    command = name if name == "fuzz" else name.replace("chaos_", "chaos ") if "chaos_" in name else f"benchmarks.{name}"
+    command = (
+        name
+        if name in ("fuzz", "image", "pacs_loop")
+        else name.replace("chaos_", "chaos ")
+        if "chaos_" in name
+        else f"benchmarks.{name}"
+    )
     yield f"\n## {content['name']}\n\n`python -m tests.{command}`"
     yield f"({machine['cores']} cores, {machine['cpu']}, Python {machine['python']}, {machine['date']})\n"
     if rows := content["rows"]:
