@@ -14,7 +14,8 @@ import pydicom
 from clarivox.client import Client, Job
 from clarivox.errors import ConflictError, ServiceError
 from clarivox.io.archive import extracted
-from clarivox.server.pacs.web import OURS, DicomWeb
+from clarivox.server.pacs.facts import made_here
+from clarivox.server.pacs.web import DicomWeb
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,5 @@ def check_foreign(path: Path) -> None:
     Raises:
         ConflictError: the file bears our mark (code own_result).
     """
-    made = header(path, "ContributingEquipmentSequence").get("ContributingEquipmentSequence") or ()
-    if any(str(one.get("Manufacturer", "")) == OURS for one in made):
+    if made_here(header(path, "ContributingEquipmentSequence")):
         raise ConflictError("this series is a result of clarivox already; choose its source", code="own_result")
