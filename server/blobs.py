@@ -231,9 +231,9 @@ class Blobs:
             if part.is_dir():
                 yield from (path for path in sorted(part.iterdir()) if SHA256.fullmatch(path.name))
 
-    def older_than(self, age_s: float) -> list[str]:
+    def older_than(self, age_s: float) -> Iterator[str]:
         """The files that were stored so long ago, by their SHA-256."""
-        return [path.name for path in self.all() if self.age_s(path.name) >= age_s]
+        return (path.name for path in self.all() if self.age_s(path.name) >= age_s)
 
     def sweep(self, age_s: float) -> int:
         """Delete what killed processes left half written, and what was not touched for so long; how many."""

@@ -336,9 +336,9 @@ class Ledger:
         """Take jobs back whose worker is silent, and end those whose deadline passed; how many were changed."""
         return retention.reap(self.database, self.settings)
 
-    def purge(self) -> list[str]:
-        """Purge the jobs whose time is over, and old history; the files (sha256) that nobody uses any more."""
-        return retention.purge(self.database, self.settings)
+    def purge(self) -> None:
+        """Purge the jobs whose time is over, and old history."""
+        retention.purge(self.database, self.settings)
 
     def tend(self, blobs: Blobs) -> retention.Tended:
         """Keep house, at the start and once a minute: reap, purge, delete what nobody uses, sweep what was left."""

@@ -7,8 +7,9 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, or_, select, update
@@ -21,7 +22,7 @@ from clarivox.server.settings import Settings
 from clarivox.server.tables import blob_loose, blob_use, dicom_series, job, job_event, worker, workitem, workitem_event
 
 BATCH = 200
-"""Jobs of one transaction, so that others wait only a moment."""
+"""Jobs of one transaction, so that others wait only a moment; files of one question."""
 DAY_S = 86_400.0
 SILENT_LEASES = 3
 """A worker that says nothing for so many leases is dead."""
@@ -82,8 +83,8 @@ def bury(database: Database, settings: Settings) -> None:
         connection.execute(delete(worker).where(gone))
 
 
-def purge(database: Database, settings: Settings) -> list[str]:
-    """Purge jobs whose time is over and delete old history; the files that lost their last user."""
+def purge(database: Database, settings: Settings) -> None:
+    """Purge jobs whose time is over and delete old history."""
     while True:
         with database.write(alone=True) as connection:
             now = database.now(connection)
@@ -96,7 +97,6 @@ def purge(database: Database, settings: Settings) -> list[str]:
             break
     with database.write() as connection:
         forget(connection, database.now(connection) - settings.keep_events_days * DAY_S)
-        return list(connection.scalars(select(blob_loose.c.sha256).order_by(blob_loose.c.since)))
 
 
 def purge_job(database: Database, connection: Connection, row: RowMapping, now: float) -> None:
@@ -119,12 +119,31 @@ def forget(connection: Connection, before: float) -> None:
 
 def collect(database: Database, blobs: Blobs) -> int:
     """Delete the files that nothing uses; how many."""
-    with database.read() as connection:
-        loose = set(connection.scalars(select(blob_loose.c.sha256)))
-        used = set(connection.scalars(select(blob_use.c.sha256).distinct()))
-    deleted = sum(drop(database, blobs, sha256, LOOSE_S) for sha256 in sorted(loose))
-    unused = [sha256 for sha256 in blobs.older_than(UNUSED_S) if sha256 not in used | loose]
-    return deleted + sum(drop(database, blobs, sha256, UNUSED_S) for sha256 in unused)
+    deleted = sum(drop(database, blobs, sha256, LOOSE_S) for sha256 in loose(database))
+    return deleted + sum(
+        drop(database, blobs, sha256, UNUSED_S) for sha256 in unused(database, blobs.older_than(UNUSED_S))
+    )
+
+
+def loose(database: Database) -> Iterator[str]:
+    """The files that lost their last user, by their SHA-256, a part at a time: a server may hold very many."""
+    last = ""
+    while True:
+        query = select(blob_loose.c.sha256).where(blob_loose.c.sha256 > last).order_by(blob_loose.c.sha256).limit(BATCH)
+        with database.read() as connection:
+            found = connection.scalars(query).all()
+        yield from found
+        if len(found) < BATCH:
+            return
+        last = found[-1]
+
+
+def unused(database: Database, files: Iterator[str]) -> Iterator[str]:
+    """Those of some files that nothing uses, by their SHA-256; asked a part at a time, too."""
+    while part := list(islice(files, BATCH)):
+        with database.read() as connection:
+            used = set(connection.scalars(select(blob_use.c.sha256).where(blob_use.c.sha256.in_(part)).distinct()))
+        yield from (sha256 for sha256 in part if sha256 not in used)
 
 
 def drop(database: Database, blobs: Blobs, sha256: str, age_s: float) -> bool:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import time
+import tracemalloc
 
 import pytest
+from sqlalchemy import insert
 
 from clarivox.errors import ConflictError
 from clarivox.server import retention
 from clarivox.server.blobs import Blobs
 from clarivox.server.job import FileRef, Outcome, Role, State
+from clarivox.server.tables import blob_use
 from clarivox.server.transitions import disuse, use
 from tests.ledgers import START, file, new, settings
 
@@ -67,7 +70,7 @@ def test_a_file_stays_while_another_uses_it(ledger, blobs, clock):
     assert ledger.tend(blobs).purged == 0
     with ledger.database.write() as connection:
         disuse(ledger.database, connection, "image:1", START)
-    assert ledger.purge() == [source.sha256]
+    assert list(retention.loose(ledger.database)) == [source.sha256]
     assert ledger.tend(blobs).purged == 1
     assert not blobs.has(source.sha256)
 
@@ -86,7 +89,7 @@ def test_a_file_that_was_just_stored_again_is_not_taken_from_its_new_job(ledger,
     ledger.tend(blobs)
     assert blobs.has(source.sha256)
     ledger.submit(new(inputs=(source,)), has=blobs.has)
-    assert ledger.purge() == []
+    assert not list(retention.loose(ledger.database))
 
 
 def test_a_file_that_a_job_began_to_use_in_the_meantime_is_not_deleted(ledger, blobs):
@@ -126,8 +129,24 @@ def test_many_jobs_are_purged_in_one_go(make, clock, monkeypatch):
     for number in range(10):
         ledger.cancel(ledger.submit(new(inputs=(file(number),)))[0].id)
     clock.forward(2 * DAY)
-    assert sorted(ledger.purge()) == [file(number).sha256 for number in range(10)]
+    ledger.purge()
+    assert list(retention.loose(ledger.database)) == [file(number).sha256 for number in range(10)]
     assert ledger.counts()[State.PURGED] == 10
+
+
+def test_files_that_are_used_are_not_all_held_in_memory_at_once(ledger, blobs):
+    rows = [{"sha256": f"{number:064x}", "user": "image:1", "role": "datastore"} for number in range(20_000)]
+    with ledger.database.write() as connection:
+        connection.execute(insert(blob_use), rows)
+    del rows
+    retention.collect(ledger.database, blobs)
+    tracemalloc.start()
+    try:
+        retention.collect(ledger.database, blobs)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 256 << 10
 
 
 def test_working_folders_of_attempts_that_do_not_run_are_swept(ledger, blobs, tmp_path):
