@@ -134,9 +134,12 @@ def run(server: Served, known: dict[str, list[str]], cases: int, seed: int = 1) 
     operations = [found.ok() for found in schema.get_all_operations()]
     tally, draw = Tally(), random.Random(seed)
     modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-    share, more = divmod(cases, len(modes) * len(operations))
-    for number, (operation, mode) in enumerate(itertools.product(operations, modes)):
-        some(operation, mode, share + (number < more), known, tally, draw)
+    kinds, before = list(itertools.product(operations, modes)), -1
+    while before < tally.cases < cases:  # again, since some operations have fewer different requests than their share
+        before = tally.cases
+        share, more = divmod(cases - tally.cases, len(kinds))
+        for number, (operation, mode) in enumerate(draw.sample(kinds, len(kinds))):
+            some(operation, mode, share + (number < more), known, tally, draw)
     return tally
 
 
@@ -212,6 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = [{"what": f"answers {status}", "cases": n} for status, n in sorted(tally.statuses.items())]
     rows += [{"what": f"operations of {len(tally.operations)}", "cases": tally.cases, "slowest s": tally.slowest_s}]
     gates = [gate("faults", len(tally.faults), at_most=0, unit="cases")]
+    gates += [gate("requests", tally.cases, at_least=chosen.cases, unit="cases")]
     return int(report("random requests", rows, gates, chosen.json))
 
 
