@@ -152,6 +152,11 @@ class Served:
             )
 
     @property
+    def ledger_url(self) -> str:
+        """The database of its ledger."""
+        return self.settings.get("DATABASE") or f"sqlite:///{self.data / 'ledger.sqlite'}"
+
+    @property
     def running(self) -> bool:
         """Whether its first process lives."""
         return self.process is not None and self.process.poll() is None

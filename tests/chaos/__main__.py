@@ -2,6 +2,7 @@
 """Break a server that works, and count what it lost: nothing may be.
 
 python -m tests.chaos kills --hits 100 --jobs 150     # SIGKILL of random processes: what each commit runs
+python -m tests.chaos kills --postgres                # the same with the ledger in PostgreSQL, which is hit, too
 python -m tests.chaos stops --hits 200 --jobs 1000    # SIGSTOP of workers for longer than their lease
 python -m tests.chaos full                            # ENOSPC at every write in turn
 python -m tests.chaos cuts --hits 200                 # power cuts, replayed from recorded writes and fsyncs
@@ -14,28 +15,32 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.measure import gate, options, report
 from tests.chaos import cuts, full, kills
 from tests.chaos.verdict import Verdict
+from tests.postgres import cluster
 from tests.served import end_all
 
 
 def hit(arguments: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Verdict, dict[str, Any]]:
     """SIGKILLs or SIGSTOPs."""
-    stops = arguments.what == "stops"
-    done = kills.run(
-        folder,
-        jobs=arguments.jobs,
-        hits=arguments.hits,
-        stops=stops,
-        seed=arguments.seed,
-        drain_s=arguments.drain,
-    )
-    row: dict[str, Any] = {"jobs": done.verdict.rows, "hits": sum(done.havoc.hits.values())}
-    row |= {"while a job ran": done.havoc.while_running, "attempts": done.verdict.attempts}
+    with cluster() if arguments.postgres else nullcontext() as postgres:
+        done = kills.run(
+            folder,
+            jobs=arguments.jobs,
+            hits=arguments.hits,
+            stops=arguments.what == "stops",
+            seed=arguments.seed,
+            drain_s=arguments.drain,
+            postgres=postgres,
+        )
+    row: dict[str, Any] = {"ledger": "PostgreSQL" if arguments.postgres else "SQLite", "jobs": done.verdict.rows}
+    row |= {"hits": sum(done.havoc.hits.values()), "while a job ran": done.havoc.while_running}
+    row |= {"attempts": done.verdict.attempts}
     for one in done.load.sent:
         if one.id is None:
             done.verdict.add("stuck", f"job {one.number} was never taken; answers: {dict(one.refusals)}")
@@ -77,6 +82,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, help="jobs that are sent meanwhile")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--drain", type=float, default=300, help="seconds to end all jobs after the last hit")
+    parser.add_argument("--postgres", action="store_true", help="of kills and stops: the ledger in a PostgreSQL")
     parser.add_argument("--served", type=int, default=5, help="of cuts: how many to start a server after")
     parser.add_argument("--starts", type=int, default=60, help="of full: writes of a start to meet")
     parser.add_argument("--first", type=int, default=1, help="of full: the first write to meet")

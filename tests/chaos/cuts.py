@@ -21,7 +21,7 @@ from tests.chaos.kills import SETTINGS, tidied
 from tests.chaos.load import ENDS, Load, Sent
 from tests.chaos.recorder import Recorder
 from tests.chaos.traps import Traps
-from tests.chaos.verdict import Verdict, damage, judge, read_ledger
+from tests.chaos.verdict import Verdict, damage, judge, read_ledger, unsound
 from tests.served import Served
 
 LATER_S = 3600.0
@@ -60,7 +60,7 @@ def record(folder: Path, jobs: int) -> Recorded:
     found = Recorded(recorder.changes, load.sent, data, recorder.disk.unseen)
     for one in late:
         found.verdict.add("stuck", f"job {one.number} while it was recorded: {one.state}")
-    judge(data, load.sent, found.verdict)
+    judge(server, load.sent, found.verdict)
     return found
 
 
@@ -106,9 +106,9 @@ def promises(after: Path, sent: Sequence[Sent], moment: int, name: str, verdict:
         return
     finally:
         ledger.close()
-    rows = {row["id"]: row for row in read_ledger(after, "SELECT * FROM job")}
-    if [tuple(line) for line in read_ledger(after, "PRAGMA integrity_check")] != [("ok",)]:
-        verdict.add("lost", f"{name}: the ledger is damaged")
+    rows = {row["id"]: row for row in read_ledger(settings.ledger_url, "SELECT * FROM job")}
+    if words := unsound(settings.ledger_url):
+        verdict.add("lost", f"{name}: the ledger is damaged: {words}")
     for one in sent:
         if one.id is None or one.mark > moment:
             continue
@@ -173,7 +173,7 @@ def serve_on(after: Path, sent: Sequence[Sent], moment: int, name: str, verdict:
         line.close()
         server.stop()
         tidied(server)
-        judge(after, load.sent, verdict)
+        judge(server, load.sent, verdict)
     except RuntimeError as broken:
         verdict.add("stuck", f"{name}, served again: {broken}")
     finally:

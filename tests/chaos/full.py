@@ -146,7 +146,7 @@ def run(folder: Path, *, rounds: int, starts: int, first: int = 1, step: int = 1
     server.stop()
     tidied(server)
     found.met = disk.met
-    judge(data, load.sent, found.verdict, may_fail=MAY_FAIL)
+    judge(server, load.sent, found.verdict, may_fail=MAY_FAIL)
     return found
 
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import random
 import signal
-import sqlite3
 import threading
 import time
 from collections import Counter
@@ -15,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from sqlalchemy.exc import SQLAlchemyError
 
 from tests.chaos.load import Load
 from tests.chaos.verdict import Verdict, judge, leftovers, overdue
+from tests.postgres import Cluster
 from tests.served import Served
 
 SETTINGS = {
@@ -33,6 +34,8 @@ SETTINGS = {
 """A kill is no fault of the job that it hits, so none may fail for it."""
 WEIGHTS = {"api": 1, "supervisor": 1, "worker": 2, "nursery": 1, "child": 6}
 """A child is forked anew at once; after the first three a worker has to import torch and monai again."""
+POSTGRES_SHARE = 0.1
+"""Of the hits; PostgreSQL ends at once, as after a crash, and is started again."""
 CLIENTS = 4
 WORK_WITHIN_S = 15.0
 """How long a hit may wait for a job to be at work."""
@@ -44,6 +47,8 @@ class Havoc:
 
     server: Served
     choose: random.Random
+    postgres: Cluster | None = None
+    """Hit, too, where the ledger is in it."""
     alive_since: float = field(default_factory=time.time)
     """When somebody who reaps leases was last hit."""
     hits: Counter[str] = field(default_factory=Counter)
@@ -66,6 +71,13 @@ class Havoc:
         if not self.server.running:
             self.server.start()
             self.alive_since = time.time()
+        if self.postgres is not None and self.choose.random() < POSTGRES_SHARE:
+            self.meet()
+            self.postgres.stop()
+            self.postgres.start()
+            self.hits["postgres"] += 1
+            self.alive_since = time.time()
+            return True
         found = self.victim()
         if found is None:
             return False
@@ -112,10 +124,9 @@ class Havoc:
 
     def look_for_stuck(self) -> None:
         """Note jobs whose lease ended long ago."""
-        if (self.server.data / "ledger.sqlite").is_file():
-            with contextlib.suppress(sqlite3.Error):
-                for words in overdue(self.server.data, self.alive_since):
-                    self.stuck.setdefault(words.split(" ", 1)[0], words)
+        with contextlib.suppress(SQLAlchemyError):
+            for words in overdue(self.server.ledger_url, self.alive_since):
+                self.stuck.setdefault(words.split(" ", 1)[0], words)
 
 
 @dataclass(frozen=True)
@@ -128,7 +139,16 @@ class Done:
     seconds: float
 
 
-def run(folder: Path, *, jobs: int, hits: int, stops: bool = False, seed: int = 1, drain_s: float = 120) -> Done:
+def run(
+    folder: Path,
+    *,
+    jobs: int,
+    hits: int,
+    stops: bool = False,
+    seed: int = 1,
+    drain_s: float = 120,
+    postgres: Cluster | None = None,
+) -> Done:
     """Hit a server `hits` times while clients send `jobs` jobs; then let it end its work, end it, and judge.
 
     Args:
@@ -138,12 +158,14 @@ def run(folder: Path, *, jobs: int, hits: int, stops: bool = False, seed: int = 
         stops: stop workers for longer than their lease rather than kill anything.
         seed: of the choice of victims and pauses.
         drain_s: how long the server may take, after the last hit, to end all jobs.
+        postgres: keep the ledger there, and hit that, too; by default it is kept in SQLite.
     """
     started, choose = time.time(), random.Random(seed)
-    server = Served(folder / "data", SETTINGS | ({"WORKERS_CPU": "2"} if stops else {}))
+    ledger = {"DATABASE": postgres.database()} if postgres else {}
+    server = Served(folder / "data", SETTINGS | ledger | ({"WORKERS_CPU": "2"} if stops else {}))
     server.start()
     server.answers("/readyz", 120)
-    load, havoc = Load(server), Havoc(server, choose)
+    load, havoc = Load(server), Havoc(server, choose, None if stops else postgres)
     numbers = iter(range(jobs))
     lock = threading.Lock()
 
@@ -171,7 +193,7 @@ def run(folder: Path, *, jobs: int, hits: int, stops: bool = False, seed: int = 
 
 def tidied(server: Served, within_s: float = 90) -> None:
     """Start a server on its folder once more, for what it clears away then and once a minute, and end it."""
-    server = Served(server.data, SETTINGS)
+    server = Served(server.data, {**SETTINGS, **server.settings})
     server.start()
     server.answers("/livez", 30)
     until = time.time() + within_s
@@ -218,5 +240,5 @@ def _end(
     line.close()
     server.stop()
     tidied(server)
-    judge(server.data, load.sent, verdict)
+    judge(server, load.sent, verdict)
     return Done(verdict, havoc, load, time.time() - started)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,8 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import NullPool, RowMapping, create_engine, text
+
 from tests.benchmarks.measure import Gate, gate
 from tests.chaos.load import ENDS, Sent
+from tests.served import Served
 
 WHILE_DOWN_S = 10.0
 """How long after the end of a lease a job may still say that it runs."""
@@ -56,58 +58,61 @@ class Verdict:
 KINDS = ("lost", "published twice", "stuck", "wrong digest", "failed for no fault of its own", "left-over files")
 
 
-def read_ledger(data: Path, query: str) -> list[sqlite3.Row]:
+def read_ledger(url: str, query: str) -> Sequence[RowMapping]:
     """Rows of the ledger of a server; opened to write, as reading after a kill may have to roll back."""
-    connection = sqlite3.connect(data / "ledger.sqlite", timeout=30)
-    try:
-        connection.row_factory = sqlite3.Row
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
+    with engine.connect() as connection:
+        return connection.execute(text(query)).mappings().all()
 
 
-def overdue(data: Path, alive_since: float) -> list[str]:
+def overdue(url: str, alive_since: float) -> list[str]:
     """Jobs that say they run although their lease ended, and somebody was there to see it, more than 10 s ago."""
     now = time.time()
     return [
         f"{row['id']} attempt {row['attempt']}, lease over for {now - row['lease_until']:.0f} s"
-        for row in read_ledger(data, "SELECT id, attempt, lease_until FROM job WHERE state = 'running'")
+        for row in read_ledger(url, "SELECT id, attempt, lease_until FROM job WHERE state = 'running'")
         if row["lease_until"] is not None and now - max(row["lease_until"], alive_since) > WHILE_DOWN_S
     ]
 
 
-def judge(data: Path, sent: Sequence[Sent], verdict: Verdict, *, may_fail: frozenset[str] = frozenset()) -> Verdict:
+def judge(server: Served, sent: Sequence[Sent], verdict: Verdict, *, may_fail: frozenset[str] = frozenset()) -> Verdict:
     """Compare what clients were told with what the ledger and the blobs hold.
 
     Args:
-        data: the folder of a server that has ended.
+        server: that has ended; its folder and its ledger are read.
         sent: every job that was sent.
         verdict: gets the findings.
         may_fail: codes of errors that jobs of this run may end with.
     """
-    rows = {row["id"]: row for row in read_ledger(data, "SELECT * FROM job")}
+    data, url = server.data, server.ledger_url
+    rows = {row["id"]: row for row in read_ledger(url, "SELECT * FROM job")}
     _clients(sent, rows, verdict)
     keys = Counter((row["owner"], row["idem_key"]) for row in rows.values())
     for (_, key), count in keys.items():
         if key is not None and count > 1:
             verdict.add("published twice", f"key {key} has {count} jobs")
-    for row in read_ledger(
-        data, "SELECT job_id, count(*) AS n FROM job_event WHERE type = 'succeeded' GROUP BY job_id"
-    ):
+    for row in read_ledger(url, "SELECT job_id, count(*) AS n FROM job_event WHERE type = 'succeeded' GROUP BY job_id"):
         if row["n"] > 1:
             verdict.add("published twice", f"{row['job_id']} succeeded {row['n']} times")
     for row in rows.values():
         _row(data, row, verdict, may_fail)
-    check = read_ledger(data, "PRAGMA integrity_check")
-    if [tuple(line) for line in check] != [("ok",)]:
-        verdict.add("lost", f"integrity check of the ledger: {[tuple(line) for line in check][:3]}")
+    if words := unsound(url):
+        verdict.add("lost", f"integrity check of the ledger: {words}")
     for path in leftovers(data):
         verdict.add("left-over files", str(path.relative_to(data)))
     verdict.rows = len(rows)
     return verdict
 
 
-def _clients(sent: Sequence[Sent], rows: dict[str, sqlite3.Row], verdict: Verdict) -> None:
+def unsound(url: str) -> str:
+    """What SQLite finds wrong with its file; PostgreSQL looks after its own, and refuses to start."""
+    if not url.startswith("sqlite"):
+        return ""
+    found = [str(row["integrity_check"]) for row in read_ledger(url, "PRAGMA integrity_check")]
+    return "" if found == ["ok"] else "; ".join(found[:3])
+
+
+def _clients(sent: Sequence[Sent], rows: dict[str, RowMapping], verdict: Verdict) -> None:
     for one in sent:
         for fault in one.faults:
             kind = "lost" if "not found" in fault else "published twice" if "was " in fault else "wrong digest"
@@ -121,7 +126,7 @@ def _clients(sent: Sequence[Sent], rows: dict[str, sqlite3.Row], verdict: Verdic
             verdict.add("published twice", f"{one.id}: a client saw {one.state}, the ledger says {row['state']}")
 
 
-def _row(data: Path, row: sqlite3.Row, verdict: Verdict, may_fail: frozenset[str]) -> None:
+def _row(data: Path, row: RowMapping, verdict: Verdict, may_fail: frozenset[str]) -> None:
     verdict.states[row["state"]] += 1
     verdict.attempts += row["attempt"]
     verdict.repeats += max(0, row["attempt"] - 1)

@@ -16,6 +16,7 @@ from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
 from tests.chaos.load import Sent, image
 from tests.chaos.verdict import Verdict, judge, overdue
+from tests.served import Served
 
 
 def folder_in_order(data: Path) -> list[Sent]:
@@ -45,7 +46,7 @@ def execute(data: Path, statement: str) -> None:
 
 def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
     sent = folder_in_order(tmp_path)
-    assert judge(tmp_path, sent, Verdict()).found == {}
+    assert judge(Served(tmp_path), sent, Verdict()).found == {}
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,11 @@ def test_nothing_is_found_where_nothing_is_wrong(tmp_path: Path) -> None:
 def test_each_planted_fault_is_found(tmp_path: Path, plant: Callable[[Path], object], kind: str) -> None:
     sent = folder_in_order(tmp_path)
     plant(tmp_path)
-    assert judge(tmp_path, sent, Verdict()).count(kind) >= 1
+    assert judge(Served(tmp_path), sent, Verdict()).count(kind) >= 1
 
 
 def test_a_lease_that_ended_long_ago_is_found(tmp_path: Path) -> None:
     folder_in_order(tmp_path)
     execute(tmp_path, f"UPDATE job SET state = 'running', lease_until = {time.time() - 60}")
-    assert overdue(tmp_path, alive_since=0.0)
-    assert not overdue(tmp_path, alive_since=time.time())
+    assert overdue(Served(tmp_path).ledger_url, alive_since=0.0)
+    assert not overdue(Served(tmp_path).ledger_url, alive_since=time.time())
