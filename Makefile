@@ -70,6 +70,7 @@ long: .venv/test ## before an issue is closed; JSON under docs/long/
 	$(BIN)/python -m tests.benchmarks --json docs/long
 	$(BIN)/python -m tests.fuzz --mutants $(LONG_MUTANTS) --json docs/long/fuzz.json
 	$(BIN)/python -m tests.chaos kills --hits 1000 --jobs 5000 --drain 7200 --json docs/long/chaos_kills.json
+	$(BIN)/python -m tests.chaos kills --postgres --hits 200 --jobs 1000 --drain 3600 --json docs/long/chaos_kills_postgres.json
 	$(BIN)/python -m tests.chaos stops --hits 200 --jobs 1000 --json docs/long/chaos_stops.json
 	$(BIN)/python -m tests.chaos full --json docs/long/chaos_full.json
 	$(BIN)/python -m tests.chaos cuts --hits 200 --json docs/long/chaos_cuts.json

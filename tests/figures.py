@@ -32,7 +32,7 @@ def section(name: str, content: dict[str, Any]) -> Iterator[str]:
     command = (
         name
         if name in ("fuzz", "image", "pacs_loop")
-        else name.replace("chaos_", "chaos ")
+        else name.replace("chaos_", "chaos ").replace("_postgres", " --postgres")
         if "chaos_" in name
         else f"benchmarks.{name}"
     )

@@ -90,6 +90,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work there, and leave the folder and its logs")
     arguments = parser.parse_args()
     call, title, hits, jobs = RUNS[arguments.what]
+    title += "; the ledger in PostgreSQL" if arguments.postgres else ""
     arguments.hits, arguments.jobs = arguments.hits or hits, arguments.jobs or jobs
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended too
     started = time.monotonic()
