@@ -4,8 +4,9 @@
     python -m tests.benchmarks.server_soak --jobs 10000 --json out.json
 
 Memory and open files of API, supervisor and workers are read while nothing runs, after each tenth of the jobs; the end
-is compared with the first tenth. Memory is what is each process's own (USS): its part of shared libraries depends on
-what else runs on the machine. Children that read and write files come and go with jobs, and stand apart.
+is compared with the first tenth. Memory is what each process wrote and does not share: how many pages of a library
+are its own goes by what else runs on the machine. Children that read and write files come and go with jobs, and stand
+apart.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def held(server: Served) -> dict[str, tuple[float, int]]:
             own, files = 0, 0
             for one in processes:
                 with contextlib.suppress(psutil.Error):
-                    own += one.memory_full_info().uss
+                    own += sum(part.private_dirty + part.swap for part in one.memory_maps())
                     files += one.num_fds()
             found[part] = (own / 2**20, files)
     return found
