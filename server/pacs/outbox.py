@@ -148,8 +148,22 @@ class Outbox:
                 values["job_id"] = job_id
             done = connection.execute(update(pacs_delivery).where(here).values(**values))
         if done.rowcount == 0:
-            raise ConflictError(f"the delivery is {found.state}, not dead", code="not_dead")
+            raise _not_dead(found)
         return self.get(delivery_id)
+
+    def dismiss(self, delivery_id: str) -> None:
+        """Forget a dead delivery, as where a later job delivered the same series whole.
+
+        Raises:
+            NotFoundError: there is none, code no_such_delivery.
+            ConflictError: it is not dead, code not_dead.
+        """
+        found = self.get(delivery_id)
+        here = (pacs_delivery.c.id == delivery_id) & (pacs_delivery.c.state == DeliveryState.DEAD.value)
+        with self.database.write() as connection:
+            done = connection.execute(delete(pacs_delivery).where(here))
+        if done.rowcount == 0:
+            raise _not_dead(found)
 
     def get(self, delivery_id: str) -> Delivery:
         """One delivery.
@@ -226,6 +240,10 @@ class Outbox:
         with self.database.read() as connection:
             query = select(pacs_delivery).where(which).order_by(*order).limit(limit)
             return [_delivery_of(row) for row in connection.execute(query).mappings()]
+
+
+def _not_dead(found: Delivery) -> ConflictError:
+    return ConflictError(f"the delivery is {found.state}, not dead", code="not_dead")
 
 
 def _delivery_of(row: RowMapping) -> Delivery:

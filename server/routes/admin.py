@@ -182,6 +182,14 @@ def requeue_letter(delivery_id: str, parts: Parts, caller: Admin) -> Pacs:
     return pacs_standing(database, parts.settings.data_dir)
 
 
+@router.post("/admin/deliveries/{delivery_id}/dismiss", operation_id="admin_dismiss_delivery", responses=responses(409))
+def dismiss_letter(delivery_id: str, parts: Parts, caller: Admin) -> Pacs:
+    """Take a delivery to a PACS that was given up off the list; its job and the job's result stay as they are."""
+    database = parts.ledger.database
+    Outbox(database).dismiss(delivery_id)
+    return pacs_standing(database, parts.settings.data_dir)
+
+
 @router.post("/admin/purge", operation_id="admin_purge", status_code=204)
 def purge(parts: Parts, caller: Admin) -> Response:
     """Delete now what retention would delete within a minute: files of jobs whose time is over."""

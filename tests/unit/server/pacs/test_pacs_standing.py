@@ -62,6 +62,18 @@ def test_the_job_of_a_dead_letter_is_run_again_where_it_failed(app: FastAPI, cli
     assert [one.id for one in Outbox(ledger.database).of_job(job.id)] == [letter]
 
 
+def test_a_dead_letter_can_be_dismissed_and_a_waiting_one_cannot(app: FastAPI, client: TestClient) -> None:
+    ledger: Ledger = app.state.services.ledger
+    letter, other = dead(ledger, State.FAILED, "uneven_spacing"), dead(ledger, State.SUCCEEDED, "pacs_away")
+    after = client.post(f"/admin/deliveries/{letter}/dismiss")
+    assert after.status_code == 200 and [one["id"] for one in after.json()["dead"]] == [other]
+    assert ledger.counts()[State.FAILED] == 1
+    assert client.post(f"/admin/deliveries/{letter}/dismiss").json()["code"] == "no_such_delivery"
+    client.post(f"/admin/deliveries/{other}/requeue")
+    assert client.post(f"/admin/deliveries/{other}/dismiss").json()["code"] == "not_dead"
+    assert len(Outbox(ledger.database).due("archive")) == 1
+
+
 def test_the_page_has_a_place_for_it(client: TestClient) -> None:
     page = client.get("/admin").text
     assert 'id="pacs-box"' in page and '"deliveries"' in page
