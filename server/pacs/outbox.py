@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Delete, RowMapping, Update, delete, func, insert, or_, select, update
 
 from clarivox.errors import ConflictError, NotFoundError
 from clarivox.server.dialects import Database
@@ -139,16 +139,12 @@ class Outbox:
             NotFoundError: there is none, code no_such_delivery.
             ConflictError: it is not dead, code not_dead.
         """
-        found = self.get(delivery_id)
-        here = (pacs_delivery.c.id == delivery_id) & (pacs_delivery.c.state == DeliveryState.DEAD.value)
         with self.database.write() as connection:
             now = self.database.now(connection)
             values: dict[str, Any] = {"state": DeliveryState.WAITING.value, "tries": 0, "not_before": now, "at": now}
             if job_id is not None:
                 values["job_id"] = job_id
-            done = connection.execute(update(pacs_delivery).where(here).values(**values))
-        if done.rowcount == 0:
-            raise _not_dead(found)
+            self._change_dead(connection, delivery_id, update(pacs_delivery).values(**values))
         return self.get(delivery_id)
 
     def dismiss(self, delivery_id: str) -> None:
@@ -158,12 +154,8 @@ class Outbox:
             NotFoundError: there is none, code no_such_delivery.
             ConflictError: it is not dead, code not_dead.
         """
-        found = self.get(delivery_id)
-        here = (pacs_delivery.c.id == delivery_id) & (pacs_delivery.c.state == DeliveryState.DEAD.value)
         with self.database.write() as connection:
-            done = connection.execute(delete(pacs_delivery).where(here))
-        if done.rowcount == 0:
-            raise _not_dead(found)
+            self._change_dead(connection, delivery_id, delete(pacs_delivery))
 
     def get(self, delivery_id: str) -> Delivery:
         """One delivery.
@@ -235,15 +227,21 @@ class Outbox:
             values |= {"at": now, "not_before": now + wait_s}
             connection.execute(update(pacs_delivery).where(here).values(**values))
 
+    @staticmethod
+    def _change_dead(connection: Connection, delivery_id: str, change: Update | Delete) -> None:
+        here = pacs_delivery.c.id == delivery_id
+        if connection.execute(change.where(here, pacs_delivery.c.state == DeliveryState.DEAD.value)).rowcount:
+            return
+        state = connection.scalar(select(pacs_delivery.c.state).where(here))
+        if state is None:
+            raise NotFoundError("there is no such delivery", code="no_such_delivery")
+        raise ConflictError(f"the delivery is {state}, not dead", code="not_dead")
+
     def _listed(self, which: Any, limit: int = PAGE) -> list[Delivery]:
         order = (pacs_delivery.c.at.desc(), pacs_delivery.c.id.desc())
         with self.database.read() as connection:
             query = select(pacs_delivery).where(which).order_by(*order).limit(limit)
             return [_delivery_of(row) for row in connection.execute(query).mappings()]
-
-
-def _not_dead(found: Delivery) -> ConflictError:
-    return ConflictError(f"the delivery is {found.state}, not dead", code="not_dead")
 
 
 def _delivery_of(row: RowMapping) -> Delivery:

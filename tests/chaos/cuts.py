@@ -166,11 +166,7 @@ def serve_on(after: Path, sent: Sequence[Sent], moment: int, name: str, verdict:
                 load.submit(one.number)
         for one in load.follow(120):
             verdict.add("stuck", f"{name}, served again: job {one.number} is {one.state}")
-        line = server.line()
-        for one in load.sent:
-            if one.state == "succeeded":
-                load.fetch(one, line)
-        line.close()
+        load.fetch_all()
         server.stop()
         tidied(server)
         judge(server, load.sent, verdict)

@@ -136,13 +136,10 @@ def run(folder: Path, *, rounds: int, starts: int, first: int = 1, step: int = 1
             server.answers("/readyz", 180)
         if quiet == 3:
             break
-    line = server.line()
+    load.fetch_all()
     for one in load.sent:
-        if one.state == "succeeded":
-            load.fetch(one, line)
-        elif one.id and one.error not in MAY_FAIL:
+        if one.id and one.state != "succeeded" and one.error not in MAY_FAIL:
             found.verdict.add("failed for no fault of its own", f"job {one.number}: {one.state} {one.error}")
-    line.close()
     server.stop()
     tidied(server)
     found.met = disk.met

@@ -233,11 +233,7 @@ def _end(
     verdict = Verdict()
     for words in havoc.stuck.values():
         verdict.add("stuck", words)
-    line = server.line()
-    for one in load.sent:
-        if one.state == "succeeded":
-            load.fetch(one, line)
-    line.close()
+    load.fetch_all()
     server.stop()
     tidied(server)
     judge(server, load.sent, verdict)

@@ -139,6 +139,14 @@ class Load:
         line.close()
         return waiting
 
+    def fetch_all(self) -> None:
+        """Download all results and compare them."""
+        line = self.server.line()
+        for one in self.sent:
+            if one.state == "succeeded":
+                self.fetch(one, line)
+        line.close()
+
     def fetch(self, one: Sent, line: Line) -> None:
         """Download a result and compare it: its SHA-256 with what the job says, its voxels with what was sent."""
         answer = line.ask("GET", f"/v1/jobs/{one.id}/result")
