@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the server does by the clock: silent workers lose their jobs, old files go, disk is set aside."""
+"""What the server does by the clock: silent workers lose their jobs, old files go, disk and memory are seen to."""
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 import threading
 import time
 
@@ -39,6 +41,7 @@ class Keeper:
         while not self._stop.wait(REAP_S):
             try:
                 self._ledger.reap()
+                give_memory_back()
                 if time.monotonic() - purged >= PURGE_S:
                     purged = time.monotonic()
                     self.tidy()
@@ -49,3 +52,14 @@ class Keeper:
     def tidy(self) -> None:
         """Purge, delete what nothing uses, sweep, and see to the reserve of disk."""
         self._ledger.tend(self._blobs)
+
+
+def give_memory_back() -> None:
+    """Have the C library give the system what is free; a tenth of a millisecond. Does nothing where it is not GNU's.
+
+    It keeps holes between what is in use: of Python's table of interned strings alone, built anew every few thousand
+    jobs, one of 4 MiB.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is not None and hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
