@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the DICOM node does beside storing: TLS, queries, storage commitment; and a disk that is full for good."""
 
-import datetime
 import os
 import shlex
 import shutil
@@ -13,9 +12,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydicom import Dataset
 
 from clarivox.server.blobs import Blobs
@@ -25,6 +21,7 @@ from clarivox.server.pacs.inbox import OWNER
 from clarivox.server.pacs.scu import COMMITMENT, COMMITMENT_INSTANCE, Commitments
 from clarivox.server.pacs.settings import Dimse
 from clarivox.server.settings import Settings
+from tests.certificates import certificate
 from tests.dicom_jobs import published
 from tests.nodes import Running, associated, listening, rows, series
 from tests.served import free_port
@@ -34,31 +31,6 @@ NEVER_SENT = "1.2.3.4.5.6.7"
 
 
 # TLS
-
-
-def certificate(folder: Path, name: str, by: str | None = None) -> None:
-    """A key and a certificate, of itself or of an authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    title = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    issuer, signer = title, key
-    if by is not None:
-        issuer = x509.load_pem_x509_certificate((folder / f"{by}.pem").read_bytes()).subject
-        signer = serialization.load_pem_private_key((folder / f"{by}.key").read_bytes(), None)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(title)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
-        .sign(signer, hashes.SHA256())
-    )
-    (folder / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / f"{name}.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
 
 
 @pytest.fixture(scope="module")
