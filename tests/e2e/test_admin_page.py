@@ -5,7 +5,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from clarivox.server.job import FileRef, Job, NewJob, Outcome, State, WorkerRow
 from clarivox.server.keys import Keys
 from clarivox.server.ledger import Ledger
 from clarivox.server.main import create_app, listening
+from clarivox.server.pacs.outbox import Delivery, DeliveryState, Outbox
 from clarivox.server.settings import Settings
 from tests.e2e.browser import Page, browser
 from tests.served import PATIENCE_S, until
@@ -117,6 +118,20 @@ def waited(page: Page, script: str, wanted: object = True) -> None:
     page.wait(f"({script}) === {json.dumps(wanted)}")
 
 
+def pressed(page: Page, selector: str, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Press a button with the mouse, and let go of it after what happens meanwhile."""
+    middle = "(({x, y, width, height}) => [x + width / 2, y + height / 2])"
+    box = page.run(f"{middle}({selector}.getBoundingClientRect())")
+    page.mouse("mousePressed", *box)
+    meanwhile()
+    page.mouse("mouseReleased", *box)
+
+
+def asked_anew(page: Page) -> None:
+    """Wait until the page has heard how the server is once more."""
+    page.wait(f"seen.now > {page.run('seen.now')}")
+
+
 def opened(page: Page, running: Running, width: int, height: int) -> None:
     """Open the page where the second press of a key or a button may come as late as a slow machine sends it."""
     page.first("const later = setTimeout; setTimeout = (what, ms) => later(what, ms === 4000 ? 600000 : ms);")
@@ -215,3 +230,64 @@ def test_a_server_that_is_gone_is_said_and_found_again(running: Running, tmp_pat
         running.stop()
         waited(page, TEXT.format("told") + ".includes('does not answer')")
         assert page.run("document.querySelectorAll('tr.job').length") == 2
+
+
+LETTERS = "[...document.querySelectorAll('#pacs button')].map(one => one.dataset.at).join()"
+FACTS = "[...document.querySelectorAll('#pacs .fact')]"
+FACT = FACTS + ".find(one => one.textContent.startsWith('{}')).lastChild.textContent"
+
+
+def given_up(ledger: Ledger, code: str) -> Delivery:
+    """A dead letter of a job that succeeded."""
+    job = put(ledger, "ct_unet_denoise")
+    taken = ledger.claim("worker-0")
+    ledger.finish(taken.id, taken.attempt, Outcome(State.SUCCEEDED))
+    outbox = Outbox(ledger.database)
+    outbox.add(job.id, ["archive"])
+    [found] = outbox.due("archive")
+    outbox.dead(found, code)
+    return found
+
+
+def test_a_dead_letter_is_seen_with_its_reason_and_goes_when_its_button_is_pressed(running: Running) -> None:
+    outbox, letter = Outbox(running.ledger.database), given_up(running.ledger, "refused_a700")
+    button = f"document.querySelector('[data-at=\"requeue{letter.id}\"]')"
+    with browser() as page:
+        opened(page, running, 1440, 900)
+        waited(page, LETTERS, f"requeue{letter.id}")
+        told = page.run("document.getElementById('pacs').textContent")
+        assert "to archive" in told and "refused_a700" in told and "status A700" in told and letter.job_id[:8] in told
+        assert (page.run(FACT.format("given up")), page.run(FACT.format("deliveries that wait"))) == ("1", "0")
+        pressed(page, button, lambda: asked_anew(page))
+        waited(page, f"{button}.textContent", "Try again?")
+        assert outbox.get(letter.id).state == DeliveryState.DEAD
+        pressed(page, button)
+        waited(page, LETTERS, "")
+        assert page.run(FACT.format("deliveries that wait")) == "1" and page.run(FACT.format("given up")) == "0"
+        [due] = outbox.due("archive")
+        assert (due.id, due.state, due.tries) == (letter.id, DeliveryState.WAITING, 0)
+        outbox.done(due, 12)
+        waited(page, FACT.format("delivered"), "1")
+        assert page.run(FACT.format("deliveries that wait")) == "0"
+        assert page.complaints == []
+
+
+def test_what_the_server_refuses_is_said_until_something_else_is_asked(running: Running) -> None:
+    outbox = Outbox(running.ledger.database)
+    letter, other = given_up(running.ledger, "pacs_away"), given_up(running.ledger, "pacs_away")
+    button = "document.querySelector('[data-at=\"requeue{}\"]')"
+    with browser() as page:
+        opened(page, running, 1440, 900)
+        waited(page, LETTERS + ".split(',').length", 2)
+        pressed(page, button.format(letter.id))
+        # Somebody else is faster.
+        pressed(page, button.format(letter.id), lambda: outbox.requeue(letter.id))
+        waited(page, LETTERS, f"requeue{other.id}")
+        waited(page, TEXT.format("told") + ".includes('waiting, not dead')")
+        for _ in range(2):
+            asked_anew(page)
+        assert "waiting, not dead" in page.run(TEXT.format("told"))
+        for _ in range(2):
+            pressed(page, button.format(other.id))
+        waited(page, LETTERS, "")
+        waited(page, "document.getElementById('told').hidden")
