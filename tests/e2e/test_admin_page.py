@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator's page in a real browser, against a server with a filled ledger: by keys, by hand, by key of the API."""
 
+import contextlib
 import hashlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,12 +27,20 @@ TEXT = "document.getElementById('{}').textContent"
 FILE = FileRef("input", hashlib.sha256(b"zip").hexdigest(), 3, "application/zip", "input.zip")
 
 
-class Running:
-    """A server in a thread."""
+def bound(settings: Settings) -> socket.socket | None:
+    """A socket that listens; None where somebody has the port."""
+    with contextlib.suppress(OSError):
+        return listening(settings)
+    return None
 
-    def __init__(self, folder: Path, auth: str) -> None:
-        settings = Settings(data_dir=folder, auth=auth, port=0, lease_s=3600)
-        self.app, self.socket = create_app(settings, workers=False), listening(settings)
+
+class Running:
+    """A server in a thread; where a port is named, on that as soon as it is free."""
+
+    def __init__(self, folder: Path, auth: str, port: int = 0) -> None:
+        settings = Settings(data_dir=folder, auth=auth, port=port, lease_s=3600)
+        self.app, self.socket = create_app(settings, workers=False), until(lambda: bound(settings))
+        self.port = self.socket.getsockname()[1]
         self.server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, access_log=False))
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
         self.thread.start()
@@ -41,7 +51,7 @@ class Running:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def ledger(self) -> Ledger:
@@ -223,13 +233,27 @@ def test_where_keys_are_needed_the_page_asks_for_one_and_keeps_it_in_the_tab(loc
 
 
 def test_a_server_that_is_gone_is_said_and_found_again(running: Running, tmp_path: Path) -> None:
-    filled(running.ledger)
+    found = filled(running.ledger)
     with browser() as page:
         page.open(running.url + "/admin", 1280, 800)
         waited(page, "document.querySelectorAll('tr.job').length", 2)
+        heard(running)
+        waited(page, TEXT.format("state"), "2 workers are ready")
+        page.run("window.opened_once = true")
         running.stop()
         waited(page, TEXT.format("told") + ".includes('does not answer')")
+        assert page.run(TEXT.format("state")) == "no answer"
         assert page.run("document.querySelectorAll('tr.job').length") == 2
+        again = Running(tmp_path, "off", running.port)
+        try:
+            again.ledger.cancel(found["queued"].id)
+            heard(again)
+            waited(page, "document.getElementById('told').hidden")
+            waited(page, TEXT.format("state"), "2 workers are ready")
+            waited(page, "document.querySelector('#t-queued b').textContent", "2")
+            assert page.run("window.opened_once")
+        finally:
+            again.stop()
 
 
 LETTERS = "[...document.querySelectorAll('#pacs button')].map(one => one.dataset.at).join()"

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every test of the ledger runs on both databases."""
+"""Every test of the ledger runs on both databases; an API without workers, and one who asks it."""
 
 import pytest
+from starlette.testclient import TestClient
 
+from clarivox.server.main import create_app
+from clarivox.server.settings import Settings
 from tests import postgres
 from tests.ledgers import Clock, opened
 
@@ -45,3 +48,16 @@ def make(database_url, tmp_path, clock):
 @pytest.fixture
 def ledger(make):
     return make()
+
+
+@pytest.fixture
+def app(tmp_path):
+    """An API that nobody works for."""
+    return create_app(Settings(data_dir=tmp_path), workers=False)
+
+
+@pytest.fixture
+def client(app):
+    """One who asks it, from this machine."""
+    with TestClient(app, base_url="http://127.0.0.1") as made:
+        yield made

@@ -5,7 +5,6 @@ import json
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ from clarivox.server.settings import Settings
 
 SHA = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 """Of abc."""
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[TestClient]:
-    app = create_app(Settings(data_dir=tmp_path), workers=False)
-    with TestClient(app, base_url="http://localhost") as made:
-        yield made
 
 
 def parts(client: TestClient):  # type: ignore[no-untyped-def]

@@ -1,29 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator sees of the PACS: dead letters with their reason, tried anew by one request, and the metrics."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from clarivox.server.job import NewJob, Outcome, State
 from clarivox.server.ledger import Ledger
-from clarivox.server.main import create_app
 from clarivox.server.pacs.outbox import Outbox
-from clarivox.server.settings import Settings
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> FastAPI:
-    return create_app(Settings(data_dir=tmp_path), workers=False)
-
-
-@pytest.fixture
-def client(app: FastAPI) -> Iterator[TestClient]:
-    with TestClient(app, base_url="http://127.0.0.1") as client:
-        yield client
 
 
 def dead(ledger: Ledger, state: State, code: str) -> str:
