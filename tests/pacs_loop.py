@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.measure import gate, report
-from tests.e2e.pacs_routing import CT, MR, RULES, compared, counted, ct, made_of, made_of_sent, mr
+from tests.e2e.pacs_routing import CT, MR, RULES, compared, counted, ct, made_here, made_of, made_of_sent, mr
 from tests.pacs_stack import Stack, apart, c_store, running
 
 EACH = 50
@@ -57,10 +57,11 @@ def run(folder: Path, instances: int, minutes: float) -> tuple[list[dict[str, An
             stack.orthanc.send_all()
             note(f"sent back, {number}")
         backs = [
-            compared(one, made_of(stack, one, folder / f"a{n}"), CT, folder / f"ca{n}") for n, one in enumerate(stowed)
+            compared(one, made_of(stack, one, folder / f"a{n}"), made_here(one, CT, folder / f"ca{n}"))
+            for n, one in enumerate(stowed)
         ]
         backs += [
-            compared(one, made_of_sent(stack, one, folder / f"b{n}"), MR, folder / f"cb{n}")
+            compared(one, made_of_sent(stack, one, folder / f"b{n}"), made_here(one, MR, folder / f"cb{n}"))
             for n, one in enumerate(sent)
         ]
     back = {

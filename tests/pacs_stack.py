@@ -154,6 +154,11 @@ class Part:
 
     def start(self) -> None:
         """Start it, and return when it says that it works."""
+        self.begin()
+        self.begun()
+
+    def begin(self) -> None:
+        """Start it; returns at once."""
         environment = {**os.environ, "PACS_PASSWORD": PASSWORD}
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -164,9 +169,17 @@ class Part:
                 env=environment,
             )
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(self.order).encode() + b"\n")
         self.process.stdin.flush()
+
+    def begun(self) -> None:
+        """Return when it says that it works.
+
+        Raises:
+            RuntimeError: it does not.
+        """
+        assert self.process is not None
+        assert self.process.stdout is not None
         said = self.process.stdout.readline()
         if not said or b"failed" in said:
             raise RuntimeError((self.folder / f"{self.name}.log").read_text()[-3000:])
@@ -228,14 +241,19 @@ class Stack:
         """Start all, and return when all work."""
         self.orthanc.start()
         self.server.start()
-        self.server.answers("/readyz", 120)
-        self.node.start()
-        self.courier.start()
+        self.server.answers("/livez", PATIENT_S)  # it has made the database
+        for part in (self.node, self.courier):
+            part.begin()
+        for part in (self.node, self.courier):
+            part.begun()
+        self.server.answers("/readyz", PATIENT_S)
 
     def stop(self) -> None:
         """End all."""
         self.courier.kill()
         self.node.kill()
+        if self.orthanc.process is not None:
+            self.orthanc.process.terminate()  # it takes its time
         self.server.kill()
         self.orthanc.stop()
 
@@ -273,7 +291,8 @@ class Stack:
             now = self.standing()
             passed = passed + 1 if now and now == before else 0
             before = now
-            time.sleep(round_s if now else 0.2)
+            if passed < rounds:
+                time.sleep(round_s if now else 0.2)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydicom import dcmread
 
 from clarivox import enhance, io, phantoms
 from clarivox.io.dicom_new import Kind, new_series, save_series
-from tests.pacs_stack import Stack, c_store, head, running, wait_for
+from tests.pacs_stack import PATIENT_S, Stack, c_store, head, running, wait_for
 
 CT, MR = "ct_unet_denoise", "mr_unet_denoise"
 RULES = [
@@ -51,11 +52,15 @@ def made_of(stack: Stack, source: list[Path], folder: Path) -> list[Path]:
     return stack.orthanc.web.fetch(study, found[0], folder)
 
 
-def compared(source: list[Path], fetched: list[Path], bundle: str, folder: Path) -> dict[str, Any]:
-    """What the PACS was given beside what `enhance` makes of the same."""
+def made_here(source: list[Path], bundle: str, folder: Path) -> dict[str, Any]:
+    """The pixels that `enhance` makes of a source, by SOPInstanceUID."""
     folder.mkdir(parents=True)
     own = io.write(enhance(io.read(source[0].parent), bundle), folder / "own").files
-    expected = {str(head(path).SOPInstanceUID): dcmread(path).pixel_array.astype(int) for path in own}
+    return {str(head(path).SOPInstanceUID): dcmread(path).pixel_array.astype(int) for path in own}
+
+
+def compared(source: list[Path], fetched: list[Path], expected: dict[str, Any]) -> dict[str, Any]:
+    """What the PACS was given beside what `made_here` gives of the same."""
     found = {str(head(path).SOPInstanceUID): dcmread(path).pixel_array.astype(int) for path in fetched}
     same = set(found) == set(expected)
     originals = [dcmread(path).pixel_array.astype(float) for path in source]
@@ -73,6 +78,11 @@ def _pixels(path: Path) -> Any:
     return dcmread(path).pixel_array.astype(float)
 
 
+def deliveries(stack: Stack) -> dict[str, int]:
+    """How many there are, by state."""
+    return dict(stack.rows("select state, count(*) from pacs_delivery group by state"))
+
+
 def counted(stack: Stack) -> dict[str, Any]:
     """How much of everything there is."""
     series = stack.orthanc.series()
@@ -83,7 +93,7 @@ def counted(stack: Stack) -> dict[str, Any]:
         "doubled": len(instances) - len(set(instances)),
         "jobs": stack.rows("select count(*) from job")[0][0],
         "ignored_own": stack.rows("select count(*) from pacs_series where code = 'own_result'")[0][0],
-        "deliveries": dict(stack.rows("select state, count(*) from pacs_delivery group by state")),
+        "deliveries": deliveries(stack),
         "delivered": stack.rows("select coalesce(sum(instances), 0) from pacs_delivery")[0][0],
         "failed": stack.rows("select count(*) from pacs_series where state = 'failed'")[0][0],
     }
@@ -93,14 +103,15 @@ def loop(folder: Path, slices: int) -> dict[str, Any]:
     """Both ways in, both ways out, all of it sent back, and all of it sent again."""
     first, second = ct(folder / "ct", slices), mr(folder / "mr", slices)
     found: dict[str, Any] = {"slices": slices}
-    with running(Stack(folder / "stack", RULES)) as stack:
+    with ThreadPoolExecutor(1) as beside, running(Stack(folder / "stack", RULES)) as stack:
         found["stored"] = len(stack.orthanc.web.store(first).stored)
         c_store(second)
-        wait_for("both delivered", lambda: counted(stack)["deliveries"] == {"done": 2})
+        wait_for("both delivered", lambda: deliveries(stack) == {"done": 2})
+        own = [beside.submit(made_here, *one) for one in ((first, CT, folder / "ca"), (second, MR, folder / "cb"))]
         stack.quiet()
         found["first"] = counted(stack)
-        found["ct"] = compared(first, made_of(stack, first, folder / "a"), CT, folder / "ca")
-        found["mr"] = compared(second, made_of_sent(stack, second, folder / "b"), MR, folder / "cb")
+        found["ct"] = compared(first, made_of(stack, first, folder / "a"), own[0].result())
+        found["mr"] = compared(second, made_of_sent(stack, second, folder / "b"), own[1].result())
         found["committed"] = stack.rows("select count(*) from pacs_sent where destination = 'dimse'")[0][0]
         stack.orthanc.web.store(first)
         c_store(second)
@@ -161,8 +172,8 @@ def kills(folder: Path, slices: int) -> dict[str, Any]:
                 "an instance that went", lambda: stack.rows("select count(*) from pacs_sent where destination != ''")
             )
             kill("courier")
-        stack.server.answers("/readyz", 120)
         stack.quiet()
+        stack.server.answers("/readyz", PATIENT_S)
         backs = [len(made_of(stack, one, folder / f"a{number}")) for number, one in enumerate(stowed)]
         backs += [len(made_of_sent(stack, one, folder / f"b{number}")) for number, one in enumerate(sent)]
         return {"killed": killed, "slices": slices, "back": backs, "end": counted(stack)}
