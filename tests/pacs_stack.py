@@ -246,7 +246,7 @@ class Stack:
             part.begin()
         for part in (self.node, self.courier):
             part.begun()
-        self.server.answers("/readyz", PATIENT_S)
+        self.server.answers("/readyz", PATIENT_S, 0.2)
 
     def stop(self) -> None:
         """End all."""

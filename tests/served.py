@@ -165,8 +165,8 @@ class Served:
         """A connection of its own."""
         return Line(self.port, timeout_s)
 
-    def answers(self, path: str, within_s: float) -> float:
-        """Seconds until `path` answered 200.
+    def answers(self, path: str, within_s: float, every_s: float = 0.01) -> float:
+        """Seconds until `path` answered 200; asked seldom, a server that starts has the processor for itself.
 
         Raises:
             RuntimeError: it did not, or the server ended.
@@ -181,7 +181,7 @@ class Served:
                 line.close()
                 if status == 200:
                     return time.perf_counter() - started
-            time.sleep(0.01)
+            time.sleep(every_s)
         raise RuntimeError(f"{path} did not answer 200 within {within_s:.0f} s; {self.log()[-2000:]}")
 
     def ended(self, job: dict[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:

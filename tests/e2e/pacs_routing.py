@@ -173,7 +173,7 @@ def kills(folder: Path, slices: int) -> dict[str, Any]:
             )
             kill("courier")
         stack.quiet()
-        stack.server.answers("/readyz", PATIENT_S)
+        stack.server.answers("/readyz", PATIENT_S, 0.2)
         backs = [len(made_of(stack, one, folder / f"a{number}")) for number, one in enumerate(stowed)]
         backs += [len(made_of_sent(stack, one, folder / f"b{number}")) for number, one in enumerate(sent)]
         return {"killed": killed, "slices": slices, "back": backs, "end": counted(stack)}
