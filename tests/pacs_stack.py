@@ -210,7 +210,7 @@ class Stack:
             "dicomweb": web,
             "node": {
                 "port": NODE,
-                "quiet_s": 2,
+                "quiet_s": 4,  # a busy machine may take 2 s over an instance, and a pause makes a job of its own
                 "longest_s": 30,
                 "allow": [{"ae_title": name, "address": "127.0.0.1"} for name in ("CT1", "PACS")],
             },
