@@ -113,8 +113,11 @@ class Pulse(threading.Thread):
             "moved": task.moved if task else -1,
             "stop": bool(task and task.stopped),
         }
-        with suppress(OSError):  # without a supervisor the system ends this process anyway
+        try:
             os.write(self.out, json.dumps(line).encode() + b"\n")
+        except BrokenPipeError:  # it died before the system knew that this process is to end with it
+            logger.warning("the supervisor is gone")
+            os._exit(0)
 
     def put_row(self) -> None:
         """Write the worker's row when it changed, and now and then."""

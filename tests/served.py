@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -129,6 +130,8 @@ class Served:
     passed_fds: Sequence[int] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
+    mark: str = field(default_factory=lambda: secrets.token_hex(8))
+    """In the environment of all its processes."""
     command: Sequence[str] = COMMAND
     """`clarivox serve`, or what stands for it."""
 
@@ -141,6 +144,7 @@ class Served:
         environment = {**os.environ, **{f"CLARIVOX_{name}": value for name, value in self.settings.items()}}
         for name in ("CLARIVOX_DATA", "CLARIVOX_NO_SKIPS"):
             environment.pop(name, None)
+        environment["SERVED"] = self.mark
         with (self.data.parent / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.launcher, *self.command, "--port", str(self.port), "--data", str(self.data)],
@@ -208,6 +212,19 @@ class Served:
                     if one.status() != psutil.STATUS_ZOMBIE:
                         found[part(one, first)].append(one)
         return found
+
+    def left(self, within_s: float) -> list[psutil.Process]:
+        """Its processes that still live, though it ended so long ago."""
+        end = time.monotonic() + within_s
+        while (found := [one for one in psutil.process_iter() if self.owns(one)]) and time.monotonic() < end:
+            time.sleep(0.2)
+        return found
+
+    def owns(self, one: psutil.Process) -> bool:
+        """Whether a process lives and is, or was, one of this server, whoever its parent is now."""
+        with contextlib.suppress(psutil.Error):
+            return one.environ().get("SERVED") == self.mark and one.status() != psutil.STATUS_ZOMBIE
+        return False
 
     def kill(self) -> None:
         """End all of it, at once."""

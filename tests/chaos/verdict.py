@@ -18,6 +18,8 @@ from tests.benchmarks.measure import Gate, gate
 from tests.chaos.load import ENDS, Sent
 from tests.served import Served
 
+LEFT_S = 20.0
+"""How long after the end of a server a process of it may still live."""
 WHILE_DOWN_S = 10.0
 """How long after the end of a lease a job may still say that it runs."""
 
@@ -48,14 +50,17 @@ class Verdict:
         for kind in KINDS:
             for words in self.found.get(kind, ())[:5]:
                 print(f"{kind}: {words}")
-        return [gate(kind, self.count(kind), at_most=0, unit="jobs or files") for kind in KINDS]
+        return [gate(kind, self.count(kind), at_most=0, unit="jobs, files or processes") for kind in KINDS]
 
     def counts(self) -> dict[str, Any]:
         """For the table and the JSON."""
         return {kind: self.count(kind) for kind in KINDS}
 
 
-KINDS = ("lost", "published twice", "stuck", "wrong digest", "failed for no fault of its own", "left-over files")
+KINDS = (
+    "lost", "published twice", "stuck", "wrong digest", "failed for no fault of its own",
+    "left-over files", "left-over processes",
+)  # fmt: skip
 
 
 def read_ledger(url: str, query: str) -> Sequence[RowMapping]:
@@ -100,6 +105,8 @@ def judge(server: Served, sent: Sequence[Sent], verdict: Verdict, *, may_fail: f
         verdict.add("lost", f"integrity check of the ledger: {words}")
     for path in leftovers(data):
         verdict.add("left-over files", str(path.relative_to(data)))
+    for one in server.left(LEFT_S):
+        verdict.add("left-over processes", f"{one.pid} {' '.join(one.cmdline())}")
     verdict.rows = len(rows)
     return verdict
 

@@ -256,7 +256,7 @@ def test_a_server_that_is_gone_is_said_and_found_again(running: Running, tmp_pat
             again.stop()
 
 
-LETTERS = "[...document.querySelectorAll('#pacs button')].map(one => one.dataset.at).join()"
+LETTERS = "[...document.querySelectorAll('#pacs [data-at^=requeue]')].map(one => one.dataset.at).join()"
 FACTS = "[...document.querySelectorAll('#pacs .fact')]"
 FACT = FACTS + ".find(one => one.textContent.startsWith('{}')).lastChild.textContent"
 
@@ -312,6 +312,7 @@ def test_what_the_server_refuses_is_said_until_something_else_is_asked(running: 
             asked_anew(page)
         assert "waiting, not dead" in page.run(TEXT.format("told"))
         for _ in range(2):
-            pressed(page, button.format(other.id))
+            pressed(page, button.format(other.id).replace("requeue", "dismiss"))
         waited(page, LETTERS, "")
+        assert outbox.listed(DeliveryState.DEAD) == []
         waited(page, "document.getElementById('told').hidden")

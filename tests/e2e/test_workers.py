@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Workers as the server runs them, through the ledger: what becomes of a job when its worker fails."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +21,7 @@ from clarivox.server.convert import convert
 from clarivox.server.fleet_handle import start_supervisor
 from clarivox.server.job import FileRef, Kind, NewJob, Role, State
 from clarivox.server.ledger import Ledger
+from clarivox.server.orders import closed
 from clarivox.server.settings import Settings
 from clarivox.volume import Volume, blank_like
 from tests.dicom_objects import series_of
@@ -268,6 +271,18 @@ def test_after_the_supervisor_dies_jobs_go_on(server, image):
     assert server.handle.pid != old
     assert again.crash_count == 0
     assert server.wait(job).state is State.SUCCEEDED
+
+
+def test_a_worker_whose_supervisor_died_while_it_started_ends(tmp_path):
+    settings = Settings(data_dir=tmp_path, devices="cpu")
+    Ledger(settings.ledger_url, settings=settings).open()
+    order = {"settings": closed(settings), "id": "one", "host": "here", "device": "cpu", "device_name": "CPU"}
+    command = [sys.executable, "-P", "-m", "clarivox.server.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        worker.stdout.close()
+        worker.stdin.write(json.dumps(order).encode() + b"\n")
+        worker.stdin.close()
+        assert worker.wait(PATIENCE_S) == 0
 
 
 def test_a_sticky_fault_ends_the_process_and_several_close_the_device(server, image):

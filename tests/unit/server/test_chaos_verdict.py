@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,10 @@ from clarivox.server.blobs import Blobs
 from clarivox.server.job import FileRef, Job, NewJob, Outcome, State
 from clarivox.server.ledger import Ledger
 from clarivox.server.settings import Settings
+from tests.chaos import verdict
 from tests.chaos.load import Sent, image
 from tests.chaos.verdict import Verdict, judge, overdue
-from tests.served import Served
+from tests.served import Served, until
 
 
 def folder_in_order(data: Path) -> list[Sent]:
@@ -79,3 +82,12 @@ def test_a_lease_that_ended_long_ago_is_found(tmp_path: Path) -> None:
     execute(tmp_path, f"UPDATE job SET state = 'running', lease_until = {time.time() - 60}")
     assert overdue(Served(tmp_path).ledger_url, alive_since=0.0)
     assert not overdue(Served(tmp_path).ledger_url, alive_since=time.time())
+
+
+def test_a_process_that_outlives_its_server_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "LEFT_S", 0.0)
+    sent, server = folder_in_order(tmp_path), Served(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={"SERVED": server.mark}) as one:
+        assert until(lambda: judge(server, sent, Verdict()).count("left-over processes")) == 1
+        one.communicate(b"\n")
+    assert judge(server, sent, Verdict()).found == {}
