@@ -165,7 +165,7 @@ def check_kind(volume: Volume, bundle: Bundle, force: bool) -> tuple[str, ...]:
         if not force:
             raise ModalityError(
                 f"bundle {info.name} is for {allowed}; found {volume.modality}; choose another bundle, or force it "
-                "(--force)"
+                "(--force; over HTTP -F force=true)"
             )
         return (*invents, f"forced: bundle {info.name} is for {allowed}, and the image is {volume.modality}")
     if info.modalities and not volume.modality:

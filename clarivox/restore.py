@@ -44,11 +44,12 @@ class Tally:
         """The counts in words, those that are not 0; `voxels` is the number of all.
 
         >>> Tally(clipped=3, below=2).notes(100)
-        ('3 results did not fit the stored range and were clipped: 2 below its lowest number, 1 above its highest',)
+        ('3 of 100 voxels (3.0%) did not fit the stored range and were clipped: 2 below it, 1 above',)
         """
-        ends = f"{self.below} below its lowest number, {self.clipped - self.below} above its highest"
+        ends = f"{self.below} below it, {self.clipped - self.below} above"
+        share = f"{self.clipped} of {voxels} voxels ({self.clipped / voxels:.1%})"
         texts = {
-            f"{self.clipped} results did not fit the stored range and were clipped: {ends}": self.clipped,
+            f"{share} did not fit the stored range and were clipped: {ends}": self.clipped,
             f"{self.coloured / voxels:.1%} of the pixels are strongly coloured and stay as they were": self.coloured,
             f"{self.unfinite} voxels stay as they were: the network gave no finite value": self.unfinite,
         }

@@ -136,7 +136,8 @@ def files_of(found: Job, role: Role) -> list[FileRef]:
     if found.state is State.PURGED:
         raise ConflictError("the files of the job are deleted; submit it again", code="purged")
     if found.state is not State.SUCCEEDED:
-        raise ConflictError(f"the job has {found.state}, and has no result; see its error", code="no_result")
+        words = "was cancelled" if found.state is State.CANCELLED else f"{found.state}; see its error"
+        raise ConflictError(f"there is no result: the job {words}", code="no_result")
     return [one for one in found.results if one.role == role]
 
 

@@ -241,7 +241,12 @@ def written(task: Task, shop: Shop, done: list[Enhanced], tale: Tale) -> list[di
             tale.note(str(note)[:2000])
         files = [{key: str(one[key]) for key in ("role", "path", "media", "name")} for one in answer["files"]]
         task.metrics["figures"] = {
-            str(one["name"])[:40]: {"before": one["before"], "after": one["after"], "unit": str(one["unit"])[:20]}
+            str(one["name"])[:40]: {
+                "before": one["before"],
+                "after": one["after"],
+                "unit": str(one["unit"])[:20],
+                "how": str(one["how"])[:120],
+            }
             for one in answer["figures"]
         }
     except (KeyError, TypeError) as cause:

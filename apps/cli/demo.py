@@ -49,6 +49,8 @@ def demo(
     found = compare(source, derived, truth)
     page = evidence.write_page(output / "page.html", source, derived, truth, comparison=found, overwrite=overwrite)
     show(found)
+    for note in result.provenance.notes if result.provenance else ():
+        say(f"note: {note}")
     for line in checks:
         say(f"checked: {line}")
     say()

@@ -9,6 +9,7 @@ import platform
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
+from importlib import resources
 from typing import Annotated
 
 import typer
@@ -43,7 +44,7 @@ class Finding:
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Look at devices, codecs and versions, and run the identity bundle as a test of the whole path."""
-    findings = [*_packages(), *_codecs(), *_devices(), _scratch(), *_validators(), _self_test()]
+    findings = [*_packages(), *_codecs(), *_devices(), _scratch(), *_validators(), *_server(), _self_test()]
     amiss = [one for one in findings if one.needed and not one.fine]
     if as_json:
         say_json({"fine": not amiss, "findings": [asdict(one) for one in findings]})
@@ -110,6 +111,24 @@ def _validators() -> list[Finding]:
     return [
         Finding("dciodvfy", "for checking derived series" if there else "absent; only for checking derived series",
                 fine=bool(there), needed=False, mend="" if there else "apt-get install dicom3tools")
+    ]  # fmt: skip
+
+
+def _server() -> list[Finding]:
+    """What `clarivox serve` needs, and what it shows."""
+    if importlib.util.find_spec("fastapi") is None:
+        why = "absent; only for clarivox serve"
+        return [Finding("server", why, fine=False, needed=False, mend="pip install 'clarivox[server]'")]
+    from clarivox.server.viewer_files import VERSION, place
+
+    page = (resources.files("clarivox.web") / "dist/index.html").is_file()
+    viewer = (place() / "index.html").is_file()
+    return [
+        Finding("server", f"fastapi {importlib.metadata.version('fastapi')}"),
+        Finding("companion page", "built" if page else "absent; the server works without", fine=page, needed=False,
+                mend="" if page else "make web in a checkout, then install again"),
+        Finding("OHIF", VERSION if viewer else "absent; only for clarivox serve --viewer", fine=viewer, needed=False,
+                mend="" if viewer else "clarivox viewer install"),
     ]  # fmt: skip
 
 

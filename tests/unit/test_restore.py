@@ -49,7 +49,7 @@ def test_results_beyond_the_stored_range_are_clipped_and_counted() -> None:
     array, tally = changed(grey([10, 4090], np.uint16, stored_range=(0, 4095)), -50)
     assert array.ravel().tolist() == [0, 4040] and (tally.clipped, tally.below) == (1, 1)
     assert tally.notes(2) == (
-        "1 results did not fit the stored range and were clipped: 1 below its lowest number, 0 above its highest",
+        "1 of 2 voxels (50.0%) did not fit the stored range and were clipped: 1 below it, 0 above",
     )
 
 

@@ -158,6 +158,14 @@ def test_doctor_says_the_command_that_brings_what_is_missing(monkeypatch):
     assert result.exit_code == 1 and "pip install pyjpegls" in result.stdout
 
 
+def test_doctor_says_what_a_server_would_show(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    result = call("doctor", "--json")
+    found = {one["what"]: one for one in json.loads(result.stdout)["findings"]}
+    assert result.exit_code == 0 and found["server"]["fine"] and "companion page" in found
+    assert not found["OHIF"]["fine"] and found["OHIF"]["mend"] == "clarivox viewer install"
+
+
 @pytest.mark.slow
 def test_the_demo_makes_checks_and_shows_everything(tmp_path):
     result = call("demo", "-o", tmp_path)
@@ -165,6 +173,7 @@ def test_the_demo_makes_checks_and_shows_everything(tmp_path):
     for name in ("image", "truth", "enhanced", "page.html"):
         assert (tmp_path / name).exists() and str(tmp_path / name) in result.stdout
     assert "reads back with the same voxels" in result.stdout and "PSNR" in result.stdout
+    assert "note: " in result.stdout and "were clipped" in result.stdout
     if shutil.which("dciodvfy"):
         assert "dciodvfy: 0 errors or warnings" in result.stdout
     assert call("demo", "-o", tmp_path).exit_code == 6
