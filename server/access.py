@@ -27,7 +27,7 @@ IDS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64}")
 BUNDLES = ("bundle", "model")
 """Parts of a path that name a bundle; written as they are where there is such a bundle."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-THEIRS = ("image", "id", "label", "session_id", "StudyInstanceUID", "SeriesInstanceUID", "PatientID")
+THEIRS = ("image", "id", "label", "session_id", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "study_uid")
 """Parts of a query that name an object in a client's words."""
 SILENT = frozenset({*OPEN, "/metrics", "/admin/standing"})
 """Paths without data of patients: they are neither audited nor, when all went well, logged. Two are asked for often."""

@@ -14,7 +14,7 @@ from clarivox.server.dialects import Database
 from clarivox.server.job import ENDED, FileRef, Job, NewJob, State, new_id
 from clarivox.server.rows import is_id, row_of_new, storable
 from clarivox.server.settings import Settings
-from clarivox.server.tables import job
+from clarivox.server.tables import dicom_series, job
 
 Has = Callable[[str], bool]
 KEY_S = 86_400.0
@@ -90,9 +90,21 @@ def submit(
     connection.execute(insert(job).values(**row_of_new(job_id, new, now)))
     for file in new.inputs:
         transitions.use(database, connection, f"job:{job_id}", file.sha256, file.role)
+    note_study(database, connection, job_id, new)
     row = connection.execute(select(job).where(job.c.id == job_id)).mappings().one()
     transitions.say(database, connection, row, "created", now)
     return row, True
+
+
+def note_study(database: Database, connection: Connection, job_id: str, new: NewJob) -> None:
+    """Note of which study a job is, where that is known before its files are looked into; a retry is of the same."""
+    studies = {new.study} if new.study is not None else set()
+    if new.parent_id is not None:
+        before = select(dicom_series.c.study).where(dicom_series.c.job_id == new.parent_id)
+        studies |= set(connection.scalars(before))
+    for study in sorted(studies):
+        row = {"job_id": job_id, "sha256": "", "study": study, "series": ""}
+        database.upsert(connection, dicom_series, tuple(row), row)
 
 
 def check_room(connection: Connection, owner: str, settings: Settings) -> None:

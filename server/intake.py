@@ -25,6 +25,7 @@ from clarivox.server import admission, telemetry
 from clarivox.server.auth import Caller
 from clarivox.server.blobs import Blobs
 from clarivox.server.deps import Services
+from clarivox.server.dicom_store import key_of
 from clarivox.server.forms import read_form
 from clarivox.server.job import FileRef, Job, NewJob
 from clarivox.server.pacs.outbox import Outbox
@@ -74,6 +75,8 @@ class Asked:
     files: tuple[FileRef, ...]
     deliver: tuple[str, ...] = ()
     """Destinations of the result."""
+    study: str | None = None
+    """Digest of the StudyInstanceUID, where a series was named."""
 
 
 def media_of(head: bytes) -> str:
@@ -232,7 +235,7 @@ def from_pacs(parts: Services, wanted: JobRequest, going: Callable[[], None] = l
     limits = replace(parts.settings.limits, unpacked_bytes=most)
     file = fetched(parts.archive, series, parts.blobs, limits, going)
     likes = tuple(referred(parts.blobs, one.sha256, one.role) for one in wanted.inputs)
-    return Asked(wanted, (file, *likes), tuple(wanted.deliver))
+    return Asked(wanted, (file, *likes), tuple(wanted.deliver), key_of(series[0][0]))
 
 
 def by_reference(parts: Services, caller: Caller, wanted: JobRequest) -> Asked:
@@ -244,12 +247,12 @@ def by_reference(parts: Services, caller: Caller, wanted: JobRequest) -> Asked:
     files = tuple(referred(parts.blobs, one.sha256, one.role) for one in wanted.inputs)
     if wanted.series_uid is None:
         return Asked(wanted, files, tuple(wanted.deliver))
-    found, uid = series_files(parts, caller, wanted.series_uid)
+    found, uid, study = series_files(parts, caller, wanted.series_uid)
     if not found:
         raise NotFoundError("there is no such series here; GET /dicom-web/series lists them", code="no_such_object")
     if uid is not None:
         wanted = wanted.model_copy(update={"params": wanted.params.model_copy(update={"series": uid})})
-    return Asked(wanted, (*found, *files), tuple(wanted.deliver))
+    return Asked(wanted, (*found, *files), tuple(wanted.deliver), key_of(study))
 
 
 async def one_file(request: Request, blobs: Blobs) -> FileRef:
@@ -349,6 +352,7 @@ def new_job(asked: Asked, parts: Services, caller: Caller, request: Request) -> 
         idem_key=key,
         request_hash=hashlib.sha256(said.encode()).hexdigest() if key is not None else None,
         trace=trace if TRACE.fullmatch(trace) else None,
+        study=asked.study,
     )
 
 

@@ -89,6 +89,8 @@ class NewJob:
     parent_id: str | None = None
     trace: str | None = None
     """A W3C traceparent."""
+    study: str | None = None
+    """Digest of the StudyInstanceUID, by `clarivox.server.dicom_store.key_of`, where it is known already."""
 
 
 @dataclass(frozen=True)

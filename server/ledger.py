@@ -20,7 +20,7 @@ from clarivox.server.job import ENDED, Beat, Event, Job, NewJob, Outcome, State,
 from clarivox.server.profiles import Profile, profile_of, put_profile
 from clarivox.server.rows import event_of, is_id, job_of, row_of_files, storable, worker_of
 from clarivox.server.settings import Settings
-from clarivox.server.tables import job, job_event, worker
+from clarivox.server.tables import dicom_series, job, job_event, worker
 
 PAGE = 500
 """Most rows of one answer."""
@@ -111,10 +111,11 @@ class Ledger:
         kind: str | None = None,
         bundle: str | None = None,
         parent: str | None = None,
+        study: str | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> tuple[list[Job], str | None]:
-        """Jobs, the newest first, and what to give as `after` for the next page; None where this is the last.
+        """Jobs, the newest first, and what to give as `after` for the next page; `study` is a digest.
 
         Raises:
             OptionError: `after` is not of an earlier page, code bad_cursor.
@@ -124,12 +125,11 @@ class Ledger:
         admission.check_cursor(after)
         if not all(storable(value) for value in named.values()):
             return [], None
-        query = select(job).where(*(job.c[name] == value for name, value in named.items()))
-        if states:
-            query = query.where(job.c.state.in_([State(one).value for one in states]))
-        if after is not None:
-            query = query.where(job.c.id < after)
-        limit = min(max(limit, 1), PAGE)
+        checks = [job.c[name] == value for name, value in named.items()]
+        checks += [job.c.state.in_([State(one).value for one in states])] if states else []
+        checks += [job.c.id.in_(select(dicom_series.c.job_id).where(dicom_series.c.study == study))] if study else []
+        checks += [job.c.id < after] if after is not None else []
+        limit, query = min(max(limit, 1), PAGE), select(job).where(*checks)
         with self.database.read() as connection:
             rows = connection.execute(query.order_by(job.c.id.desc()).limit(limit + 1)).mappings().all()
         found = [job_of(row) for row in rows[:limit]]

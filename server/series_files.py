@@ -12,11 +12,11 @@ from clarivox.server.dicom_objects import Series
 from clarivox.server.job import FileRef, Job, Role
 
 
-def series_files(parts: Services, caller: Caller, uid: str) -> tuple[tuple[FileRef, ...], str | None]:
-    """The stored files of a series that the caller may see, and the UID where they hold other series too."""
+def series_files(parts: Services, caller: Caller, uid: str) -> tuple[tuple[FileRef, ...], str | None, str]:
+    """The stored files of a series that the caller may see, its UID where they hold other series too, and its study."""
     found = parts.dicom.series(caller.sees, series=uid)
     if not found:
-        return (), None
+        return (), None, ""
     newest = found[0]
     files = sources_of(newest)
     others = [one for one in parts.dicom.of_index(newest.parts[0][0].sha256) if one.uid != uid]
@@ -28,7 +28,7 @@ def series_files(parts: Services, caller: Caller, uid: str) -> tuple[tuple[FileR
         with path.open("rb") as stream:
             kind, name = media[stream.read(2) == b"PK"]
         refs.append(FileRef(Role.INPUT, sha256, path.stat().st_size, kind, name))
-    return tuple(refs), uid if shared else None
+    return tuple(refs), uid if shared else None, newest.study
 
 
 def sources_of(series: Series) -> list[str]:

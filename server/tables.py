@@ -229,7 +229,8 @@ session = Table(
     Column("expiry_s", Integer, nullable=False),
 )
 
-# dicomweb: in which index of which job a series is described; of its identifiers digests only
+# dicomweb: in which index of which job a series is described; of its identifiers digests only. A job that was asked for
+# by its study has a row from its beginning, without an index: "" for both that are not known yet
 dicom_series = Table(
     "dicom_series",
     metadata,

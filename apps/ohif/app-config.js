@@ -9,7 +9,7 @@ window.config = {
   investigationalUseDialog: { option: "never" },
   extensions: ["/app/assets/ohif.js"],
   modes: [],
-  customizationService: [{ "ohif.tours": { $set: [] } }],
+  customizationService: ["clarivox.customizationModule.labels", { "ohif.tours": { $set: [] } }],
   modesConfiguration: {
     "@ohif/mode-longitudinal": {
       displayName: { $set: "Viewer" },

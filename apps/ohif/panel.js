@@ -2,10 +2,15 @@
 // The panel: the bundles that fit the active series, their options, progress, and the derived series beside the original.
 import * as options from "../web/src/options.js";
 import * as server from "../web/src/server.js";
+import { pair } from "./labels.js";
 import { Viewer } from "./viewer.js";
 
 /** The destination that is the PACS which is shown here. */
 const PACS = "pacs";
+/** How often it is asked whether the study has jobs that began elsewhere. */
+const ELSEWHERE_MS = 5000;
+/** Jobs of a study that are asked for. */
+const MOST = 20;
 const STYLE = `
 :host { display: block; padding: 12px; color: #fff; font: 14px/1.45 system-ui, sans-serif; }
 * { box-sizing: border-box; } [hidden] { display: none !important; }
@@ -25,7 +30,7 @@ const FORM = `
 <div id="options"></div>
 <label for="strength">Strength <output id="level">1.00</output></label><input id="strength" type="range" min="0" max="1" step="0.05" value="1">
 <button class="go" id="run">Enhance</button></form>
-<h3>Jobs of this study</h3><div id="jobs" aria-live="polite"></div><p class="dim">Research software, not a medical device.</p>`;
+<h3>Jobs of this study</h3><p id="known" class="dim"></p><div id="jobs" aria-live="polite"></div><p class="dim">Research software, not a medical device.</p>`;
 
 export class EnhancePanel extends HTMLElement {
   constructor(given) {
@@ -48,7 +53,8 @@ export class EnhancePanel extends HTMLElement {
       event.preventDefault();
       this.run();
     };
-    this.stop = this.viewer.watch(() => this.look());
+    const ends = this.viewer.watch(() => this.look()), again = setInterval(() => this.elsewhere(), ELSEWHERE_MS);
+    this.stop = () => (ends(), clearInterval(again));
     try {
       this.bundles = await server.bundles();
       const { destinations } = await server.json("/v1/destinations");
@@ -114,7 +120,7 @@ export class EnhancePanel extends HTMLElement {
     this.by("run").disabled = false;
   }
 
-  /** The jobs of this study that were asked for here, found again after the page was opened anew; each is followed once. */
+  /** The jobs of this study, wherever they began: here, in another tab, before a reload, by a rule or a command. */
   history() {
     const { study } = this.active;
     if (this.study !== study) {
@@ -123,19 +129,44 @@ export class EnhancePanel extends HTMLElement {
       this.by("jobs").replaceChildren();
     }
     for (const id of remembered(study)) this.follow(id, study, true);
+    this.elsewhere();
   }
 
+  /** Show what the server knows of this study and this panel does not yet. */
+  async elsewhere() {
+    const { study } = this, known = this.by("known");
+    if (!study || document.hidden) return;
+    try {
+      const { jobs, next } = await server.json(`/v1/jobs?kind=enhance&limit=${MOST}&study_uid=${encodeURIComponent(study)}`);
+      if (this.study !== study) return;
+      for (const job of jobs.filter(({ id }) => !this.followed.has(id)))
+        if (server.hasEnded(job)) this.draw(this.row(job.id), job, study);
+        else this.follow(job.id, study, true);
+      known.textContent = next ? `The newest ${MOST}.` : this.followed.size ? "" : "None yet.";
+    } catch (error) {
+      known.textContent = error.message;
+    }
+  }
+
+  /** Where a job is shown; the newest is on top, whichever is heard of first: identifiers are in the order of time. */
+  row(id) {
+    const row = Object.assign(document.createElement("div"), { className: "job" });
+    row.dataset.id = id;
+    this.followed.set(id, row);
+    const older = [...this.by("jobs").children].find((one) => one.dataset.id < id);
+    this.by("jobs").insertBefore(row, older ?? null);
+    return row;
+  }
+
+  /** Show a job until it has ended; the result only of one that was asked for here, and is not an `old` one that had ended. */
   async follow(id, study, old = false) {
     if (this.followed.has(id)) return;
-    const row = document.createElement("div");
-    this.followed.set(id, row);
-    row.className = "job";
-    this.by("jobs").prepend(row);
+    const row = this.row(id), own = remembered(study).includes(id);
     let first = true;
     try {
       for await (const job of server.follow(id)) {
         this.draw(row, job, study);
-        if (job.state === "succeeded" && !(old && first)) await this.show(job, study);
+        if (job.state === "succeeded" && own && !(old && first)) await this.show(job, study);
         first = false;
       }
     } catch (error) {
@@ -173,13 +204,20 @@ export class EnhancePanel extends HTMLElement {
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   }
 
+  /** Look whether the study that is shown here has a result that nobody sends there. */
+  async there(study, derived) {
+    const [of, only] = [study, derived].map(encodeURIComponent);
+    const answer = await server.ask(`/dicom-web/studies/${of}/series?SeriesInstanceUID=${only}`);
+    if (answer.status === 204 || !(await answer.json()).length) throw new Error("the result was not sent to the PACS that is shown here");
+  }
+
   /** Wait until the PACS that is shown here has the result, where it gets it. */
-  async stored(job) {
+  async stored(job, study, derived) {
     const status = this.followed.get(job.id)?.querySelector(".stored");
     for (;;) {
       const { deliveries } = await server.json(`/v1/jobs/${job.id}/deliveries`);
       const found = deliveries.find((one) => one.destination === PACS);
-      if (!found) return;
+      if (!found) return this.there(study, derived);
       if (status) status.textContent = stage(found);
       if (found.state === "done") return;
       if (found.state === "dead") throw new Error(`the PACS did not take the result [${found.code}]`);
@@ -192,7 +230,8 @@ export class EnhancePanel extends HTMLElement {
     try {
       delete this.dataset.shown;
       const { source, derived } = await server.json(`/v1/jobs/${job.id}/series`);
-      await this.stored(job);
+      pair(source, derived, job.bundle);
+      await this.stored(job, study, derived);
       if (await this.viewer.beside(study, source, derived, difference)) this.dataset.shown = `${source}|${derived}${difference ? "|difference" : ""}`;
     } catch (error) {
       this.say(error.message, true);

@@ -92,6 +92,7 @@ class Router:
             tags=tags,
             idem_key=key,
             request_hash=content,
+            study=group.instances[0].study,
         )
         job, _ = self.ledger.submit(new, has=self.blobs.has)
         logger.info("a series of %d instances is routed%s", len(group.instances), " anew" if group.late else "")

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from clarivox.server import job as ledger_job
 from clarivox.server.auth import Inferer, Reader
 from clarivox.server.deps import Owned, Parts, Services
+from clarivox.server.dicom_store import key_of
 from clarivox.server.downloads import same
 from clarivox.server.intake import submitted
 from clarivox.server.job import Kind, State
@@ -94,12 +95,16 @@ def listed(
     kind: Annotated[Kind | None, Query(description="Only of this kind.")] = None,
     bundle: Annotated[str | None, Query(max_length=128, description="Only with this bundle.")] = None,
     parent: Annotated[str | None, Query(max_length=64, description="Only made by, or a retry of, this job.")] = None,
+    study_uid: Annotated[
+        str | None, Query(min_length=1, max_length=64, description="Only of this DICOM study, wherever they began.")
+    ] = None,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Jobs:
     """The newest jobs first: one's own; all of them with the scope admin. Link says where the next page is."""
+    study = key_of(study_uid) if study_uid is not None else None
     found, cursor = parts.ledger.jobs(
-        caller.sees, states=state or (), kind=kind, bundle=bundle, parent=parent, after=after, limit=limit
+        caller.sees, states=state or (), kind=kind, bundle=bundle, parent=parent, study=study, after=after, limit=limit
     )
     if cursor is not None:
         following = request.url.include_query_params(after=cursor)

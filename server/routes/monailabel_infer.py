@@ -132,7 +132,7 @@ def chosen(
     try:
         found = labels.datastore.find(image)
     except NotFoundError:
-        files, series = series_files(labels.parts, caller, image)
+        files, series, _ = series_files(labels.parts, caller, image)
         if not files:
             raise
         return info, Source(files, None, image, series)

@@ -50,6 +50,11 @@ def enhance(page: Page, bundle: str) -> None:
     )
 
 
+def pressed(page: Page, words: str) -> None:
+    """Press a button of the newest job that has it."""
+    page.run(f"[...{PANEL}.querySelectorAll('.job button')].find(one => one.textContent === '{words}').click()")
+
+
 def outside(page: Page, port: int) -> list[str]:
     """What the page asked others for than its own server."""
     return [url for url in page.requests if not url.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:"))]
@@ -131,7 +136,7 @@ def keep(page: Page, name: str) -> None:
 
 def difference(page: Page, within_s: float = 120) -> tuple[float, float]:
     """Have the difference shown as a third viewport: how far it is from derived minus source, and its largest value."""
-    page.run(f"[...{PANEL}.querySelectorAll('.job button')].find(one => one.textContent === 'Difference').click()")
+    pressed(page, "Difference")
     page.wait(f"({PANEL}.host.dataset.shown ?? '').endsWith('|difference')", within_s)
     drawn(page, 3, within_s)
     off, most = page.run(

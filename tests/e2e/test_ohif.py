@@ -91,8 +91,8 @@ def test_a_series_is_enhanced_from_the_panel_and_shown_beside_the_original(
     opened(page, server.port, study)
     drawn(page, 1)
     enhance(page, bundle)
-    page.wait(f"{PANEL}.querySelector('progress') || {PANEL}.textContent.includes('done in')", 120)
-    page.wait(f"{PANEL}.textContent.includes('done in')", 120)
+    page.wait(f"{PANEL}.querySelector('progress') || {PANEL}.textContent.includes('{bundle}: done in')", 120)
+    page.wait(f"{PANEL}.textContent.includes('{bundle}: done in')", 120)
     compared(page)
     keep(page, f"ohif-{kind}")
     off, most = difference(page)
@@ -111,9 +111,9 @@ def test_a_viewer_that_is_opened_again_finds_its_jobs(server: Served, page: Page
     study = stored(server, tmp_path, "mr")
     opened(page, server.port, study)
     enhance(page, "mr_ddpm3d_denoise")
-    page.wait(f"{PANEL}.querySelectorAll('.job').length === 1", 120)
+    page.wait(f"{PANEL}.querySelectorAll('.job').length === 2", 120)  # the study came with one of its own
     opened(page, server.port, study)
-    page.wait(f"{PANEL}.querySelectorAll('.job').length === 1", 120)
+    page.wait(f"{PANEL}.querySelectorAll('.job').length === 2", 120)
     page.run(f"[...{PANEL}.querySelectorAll('.job button')].find(one => one.textContent === 'Cancel')?.click()")
     page.wait(f"!{PANEL}.querySelector('progress')", 60)
 
