@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What OHIF says of the images that it shows, and the jobs of a study that began elsewhere, in a real browser."""
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -13,10 +14,12 @@ from clarivox.server.settings import Settings
 from clarivox.server.viewer_files import folder_of
 from tests.e2e.browser import WEBGL, Page, browser
 from tests.e2e.ohif_page import PANEL, compared, difference, drawn, keep, linked, opened, pressed, study_of
+from tests.held import COMMAND, held
 from tests.served import Served, serving
 
 BUNDLE = "mr_unet_denoise"
-LABELS = "[...document.querySelectorAll('clarivox-label')].map(one => one.dataset.says)"
+LABELS = "[...document.querySelectorAll('clarivox-label')].map(one => one.dataset.says).join('|')"
+ROWS = f"[...{PANEL}.querySelectorAll('.job')].map(one => one.querySelector('p').textContent).join('|')"
 TRIO = ["ORIGINAL", f"ENHANCED {BUNDLE}", f"DIFFERENCE {BUNDLE} minus original"]
 
 
@@ -28,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         if os.environ.get("CLARIVOX_NO_SKIPS"):
             raise
         pytest.skip(str(absent))
-    with serving(tmp_path_factory.mktemp("labels"), VIEWER="true", VIEWER_DIR=str(folder)) as running:
+    with serving(tmp_path_factory.mktemp("labels"), COMMAND, VIEWER="true", VIEWER_DIR=str(folder)) as running:
         yield running
 
 
@@ -51,7 +54,7 @@ def page() -> Iterator[Page]:
 
 def says(page: Page, *words: str) -> None:
     """Wait until the viewports say so, from left to right."""
-    page.wait(f"JSON.stringify({LABELS}) === {str(list(words)).replace(chr(39), chr(34))!r}")
+    page.wait(f"{LABELS} === '{'|'.join(words)}'")
 
 
 def apart(page: Page, width: int, height: int) -> None:
@@ -67,10 +70,25 @@ def apart(page: Page, width: int, height: int) -> None:
     page.wait(inside)
 
 
-def test_each_viewport_says_what_it_shows(server: Served, page: Page, study: str) -> None:
+def put(page: Page, *series: int) -> None:
+    """Put series into the viewports, from left to right, as one drags them there: 0 the source, 1 the result."""
+    page.run(
+        f"(({{viewer, dataset}}) => {{ const uids = dataset.shown.split('|');"
+        "const {viewportGridService: grid, displaySetService: sets} = viewer;"
+        "const ids = [...grid.getState().viewports.keys()];"
+        f"grid.setDisplaySetsForViewports({list(series)}.map((which, place) => ({{viewportId: ids[place],"
+        "displaySetInstanceUIDs: [sets.getDisplaySetsForSeries(uids[which])[0].displaySetInstanceUID]}))); })"
+        f"({PANEL}.host)"
+    )
+
+
+def test_a_job_that_began_elsewhere_is_listed_and_shown_and_each_viewport_says_what_it_shows(
+    server: Served, page: Page, study: str
+) -> None:
     opened(page, server.port, study)
     drawn(page, 1)
-    page.wait(f"{PANEL}.textContent.includes('done in')")
+    page.wait(f"{ROWS}.startsWith('{BUNDLE}: done in')")
+    says(page, TRIO[0])
     pressed(page, "Beside the original")
     compared(page)
     says(page, *TRIO[:2])
@@ -81,3 +99,56 @@ def test_each_viewport_says_what_it_shows(server: Served, page: Page, study: str
     for width, height in ((1600, 1000), (1024, 768)):
         apart(page, width, height)
         keep(page, f"ohif-labels-{width}")
+
+
+def test_the_label_follows_what_is_put_into_a_viewport(server: Served, page: Page, study: str) -> None:
+    opened(page, server.port, study)
+    page.wait(f"{ROWS}.startsWith('{BUNDLE}: done in')")
+    pressed(page, "Beside the original")
+    compared(page)
+    put(page, 1, 0)
+    says(page, TRIO[1], TRIO[0])
+    put(page, 1, 1)
+    says(page, TRIO[1], TRIO[1])
+    page.run("window.commandsManager.runCommand('setViewportGridLayout', {numRows: 1, numCols: 1})")
+    says(page, TRIO[1])
+
+
+def test_a_job_of_another_tab_appears_in_the_panel_and_takes_no_viewport(
+    server: Served, page: Page, study: str
+) -> None:
+    opened(page, server.port, study)
+    page.wait(f"{ROWS}.split('|').length === 1 && {ROWS}.includes('done in')")
+    says(page, TRIO[0])
+    line = server.line()
+    series = json.loads(line.ask("GET", f"/dicom-web/studies/{study}/series?SeriesNumber=1").body)
+    wish = {"bundle": "any_median_denoise", "series_uid": series[0]["0020000E"]["Value"][0], "deliver": []}
+    with held(server.data) as release:
+        asked = line.ask("POST", "/v1/jobs", json.dumps(wish).encode(), {"Content-Type": "application/json"})
+        assert asked.status == 202, asked.body
+        page.wait(f"{PANEL}.querySelector('.job progress') && {ROWS}.startsWith('any_median_denoise: ')")
+        release()
+    line.close()
+    page.wait(f"{ROWS}.startsWith('any_median_denoise: done in')")
+    says(page, TRIO[0])
+    pressed(page, "Beside the original")
+    compared(page)
+    says(page, TRIO[0], "ENHANCED any_median_denoise")
+
+
+def clicked(page: Page, selector: str, words: str) -> None:
+    """Click with the mouse on what says these words and nothing else, as soon as it is there."""
+    found = f"[...document.querySelectorAll('{selector}')].find(one => one.textContent.trim() === '{words}')"
+    page.wait(f"{found} !== undefined")
+    x, y = page.run(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({found}.getBoundingClientRect())")
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        page.mouse(kind, x, y)
+
+
+def test_the_list_of_studies_leads_to_the_images_and_the_jobs(server: Served, page: Page, study: str) -> None:
+    page.open(f"http://127.0.0.1:{server.port}/", 1600, 1000)
+    clicked(page, "td, td *", "PHANTOM, MR")
+    clicked(page, "button, a", "Viewer")
+    page.wait(f"location.pathname === '/viewer' && location.search.includes('{study}')")
+    drawn(page, 1)
+    page.wait(f"{ROWS}.includes('{BUNDLE}: done in')")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """GET /v1/jobs of one study: which jobs are of it, who sees them, and that its identifier is kept nowhere."""
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from clarivox.io.dicom_index import Source, write_index
 from clarivox.io.dicom_new import Kind, new_series, save_series
 from clarivox.server.dicom_store import record
 from clarivox.server.job import FileRef, NewJob, Outcome, Role, State
+from clarivox.server.keys import Keys
 from clarivox.server.main import create_app
 from clarivox.server.settings import Settings
-from tests.credentials import credentials
 
 
 def ref(services, content: bytes, role: str = Role.INPUT) -> FileRef:  # type: ignore[no-untyped-def]
@@ -91,18 +90,24 @@ def test_jobs_of_a_study_come_in_pages(client, files, tmp_path) -> None:
 
 
 def test_nobody_is_told_of_the_jobs_of_others(tmp_path, files) -> None:
-    with TestClient(create_app(Settings(data=tmp_path / "data", auth="on"))) as client:
-        mine, theirs, admin = (credentials(client)[name] for name in ("one", "two", "admin"))
-        job = uploaded(client, files, tmp_path, owner=mine.owner)
-        seen = {one: listed_as(client, one, uid_of(files)) for one in (mine, theirs, admin)}
-    assert seen == {mine: [job], theirs: [], admin: [job]}
+    with TestClient(create_app(Settings(data_dir=tmp_path / "data", auth="on"), workers=False)) as client:
+        keys = Keys(client.app.state.services.ledger.database)  # type: ignore[attr-defined]
+        made = {
+            name: keys.create(name, ["read", *(["admin"] if name == "admin" else [])])
+            for name in ("one", "two", "admin")
+        }
+        job = uploaded(client, files, tmp_path, owner=f"key-{made['one'][1].id}")
+        seen = {}
+        for name, (key, _) in made.items():
+            client.headers["Authorization"] = f"Bearer {key}"
+            seen[name] = listed(client, uid_of(files))
+    assert seen == {"one": [job], "two": [], "admin": [job]}
 
 
 def test_the_identifier_of_the_study_is_in_no_table_of_the_ledger(client, files, tmp_path) -> None:
     uploaded(client, files, tmp_path)
     client.post("/v1/jobs", json={"bundle": "identity", "series_uid": uid_of(files, "SeriesInstanceUID")})
     assert len(listed(client, uid_of(files))) == 2
-    data = Path(client.app.state.services.settings.data)
-    kept = b"".join(one.read_bytes() for one in data.glob("*.db*"))
+    data = Path(client.app.state.services.settings.data_dir)
+    kept = b"".join(one.read_bytes() for one in data.glob("ledger.sqlite*"))
     assert kept and uid_of(files).encode() not in kept
-    assert sqlite3

@@ -274,7 +274,7 @@ class Client:
             raise _Silent from error
 
     def jobs(self, **query: Any) -> list[Job]:
-        """The newest jobs of this key's owner; `state`, `bundle`, `limit` choose."""
+        """The newest jobs of this key's owner; `state`, `bundle`, `study_uid`, `limit` choose."""
         wanted = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
         answer = self._wire.json("GET", "/v1/jobs" + (f"?{wanted}" if wanted else ""))
         return [Job.of(one) for one in (answer["jobs"] if isinstance(answer, dict) else answer)]
