@@ -148,6 +148,13 @@ def test_a_job_about_a_study_leaves_out_what_does_not_suit_and_what_is_ours(pair
         assert found == set(list(pair.series.values())[-count - 1 : -1] if count == 2 else [pair.series["ct"]])
 
 
+def test_a_job_about_a_series_of_the_pacs_is_of_its_study_before_it_runs(pair: Pair) -> None:
+    made = [pair.ask(**wish).json()["id"] for wish in ({"study_uid": STUDY}, {"series_uid": pair.series["mr"]})]
+    found = [one["id"] for one in pair.get(f"/v1/jobs?study_uid={STUDY}").json()["jobs"]]
+    assert found[:2] == made[::-1]
+    assert pair.get("/v1/jobs?study_uid=1.2.3.4").json()["jobs"] == []
+
+
 def test_a_result_goes_where_the_job_says_and_where_its_retry_says(pair: Pair) -> None:
     assert pair.get("/v1/destinations").json() == {"destinations": [OWN]}
     job = pair.ask(series_uid=pair.series["mr"], deliver=[OWN]).json()["id"]

@@ -99,6 +99,9 @@ def test_a_series_becomes_one_job_and_its_deliveries(desk: Desk, slices: list[Pa
     job = desk.ledger.get(row.jobs[0])
     assert job.bundle == "identity" and job.owner == "pacs" and job.tags == {"rule": "ct", "from": "dimse"}
     assert {one.destination for one in desk.outbox.of_job(job.id)} == {"archive", "second"}
+    [study] = {one.study for one in desk.inbox.rows(key_of(str(dcmread(slices[0]).SeriesInstanceUID)))}
+    assert study == key_of(str(dcmread(slices[0]).StudyInstanceUID))
+    assert [one.id for one in desk.ledger.jobs(study=study)[0]] == [job.id], "it is listed with its study from now on"
     with zipfile.ZipFile(desk.blobs.path(job.inputs[0].sha256)) as archive:
         packed = {archive.read(name) for name in archive.namelist()}
     assert packed == {path.read_bytes() for path in slices}
