@@ -21,23 +21,25 @@ from clarivox.server.wire import BINARY, IMAGE, PAGE
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 
-def answers(content: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """What a route that sends a file documents."""
+def answers(content: dict[str, Any], *more: int) -> dict[int | str, dict[str, Any]]:
+    """What a route that sends a file documents; `more` are statuses of errors that not every file knows."""
     return {
         200: {"description": "The file.", "content": content},
         206: {"description": "A range of it, or several.", "content": {**content, "multipart/byteranges": BINARY}},
         304: {"description": "It is the one of that ETag."},
-        **responses(409, 410, 416),
+        **responses(409, 410, 416, *more),
     }
 
 
+CONVERTED = answers(IMAGE, 413, 415)
+"""Of the result, which may have to be read anew to convert it."""
 PAGE_POLICY = "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
 PAGE_POLICY += "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """The page is ours, but says words of the image's header: in a browser it stands apart from everything else."""
 
 
-@router.get("/{job_id}/result", operation_id="get_result", response_class=Response, responses=answers(IMAGE))
-@router.head("/{job_id}/result", operation_id="head_result", response_class=Response, responses=answers(IMAGE))
+@router.get("/{job_id}/result", operation_id="get_result", response_class=Response, responses=CONVERTED)
+@router.head("/{job_id}/result", operation_id="head_result", response_class=Response, responses=CONVERTED)
 def result(
     request: Request,
     found: Owned,
