@@ -8,7 +8,7 @@ is noted instance by instance, so that a later try sends only the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -139,12 +139,10 @@ class Outbox:
             NotFoundError: there is none, code no_such_delivery.
             ConflictError: it is not dead, code not_dead.
         """
-        with self.database.write() as connection:
-            now = self.database.now(connection)
-            values: dict[str, Any] = {"state": DeliveryState.WAITING.value, "tries": 0, "not_before": now, "at": now}
-            if job_id is not None:
-                values["job_id"] = job_id
-            self._change_dead(connection, delivery_id, update(pacs_delivery).values(**values))
+        values: dict[str, Any] = {"state": DeliveryState.WAITING.value, "tries": 0}
+        if job_id is not None:
+            values["job_id"] = job_id
+        self._change_dead(delivery_id, lambda now: update(pacs_delivery).values(**values, not_before=now, at=now))
         return self.get(delivery_id)
 
     def dismiss(self, delivery_id: str) -> None:
@@ -154,8 +152,7 @@ class Outbox:
             NotFoundError: there is none, code no_such_delivery.
             ConflictError: it is not dead, code not_dead.
         """
-        with self.database.write() as connection:
-            self._change_dead(connection, delivery_id, delete(pacs_delivery))
+        self._change_dead(delivery_id, lambda now: delete(pacs_delivery))
 
     def get(self, delivery_id: str) -> Delivery:
         """One delivery.
@@ -227,15 +224,13 @@ class Outbox:
             values |= {"at": now, "not_before": now + wait_s}
             connection.execute(update(pacs_delivery).where(here).values(**values))
 
-    @staticmethod
-    def _change_dead(connection: Connection, delivery_id: str, change: Update | Delete) -> None:
-        here = pacs_delivery.c.id == delivery_id
-        if connection.execute(change.where(here, pacs_delivery.c.state == DeliveryState.DEAD.value)).rowcount:
-            return
-        state = connection.scalar(select(pacs_delivery.c.state).where(here))
-        if state is None:
-            raise NotFoundError("there is no such delivery", code="no_such_delivery")
-        raise ConflictError(f"the delivery is {state}, not dead", code="not_dead")
+    def _change_dead(self, delivery_id: str, change: Callable[[float], Update | Delete]) -> None:
+        found = self.get(delivery_id)
+        dead = (pacs_delivery.c.id == delivery_id) & (pacs_delivery.c.state == DeliveryState.DEAD.value)
+        with self.database.write() as connection:
+            done = connection.execute(change(self.database.now(connection)).where(dead))
+        if done.rowcount == 0:
+            raise ConflictError(f"the delivery is {found.state}, not dead", code="not_dead")
 
     def _listed(self, which: Any, limit: int = PAGE) -> list[Delivery]:
         order = (pacs_delivery.c.at.desc(), pacs_delivery.c.id.desc())

@@ -52,6 +52,7 @@ def test_a_dead_letter_can_be_dismissed_and_a_waiting_one_cannot(app: FastAPI, c
     assert after.status_code == 200 and [one["id"] for one in after.json()["dead"]] == [other]
     assert ledger.counts()[State.FAILED] == 1
     assert client.post(f"/admin/deliveries/{letter}/dismiss").json()["code"] == "no_such_delivery"
+    assert client.post("/admin/deliveries/%00/dismiss").json()["code"] == "no_such_delivery"
     client.post(f"/admin/deliveries/{other}/requeue")
     assert client.post(f"/admin/deliveries/{other}/dismiss").json()["code"] == "not_dead"
     assert len(Outbox(ledger.database).due("archive")) == 1
