@@ -7,16 +7,30 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from clarivox import phantoms
+from clarivox.errors import OptionError
 from clarivox.io.dicom_new import Kind, new_series, save_series
+from clarivox.server.settings import Settings
+from clarivox.server.viewer_files import folder_of
 from tests.e2e.browser import Page
 
 SHOTS = os.environ.get("CLARIVOX_SHOTS")
 PANEL = "document.querySelector('clarivox-enhance')?.shadowRoot"
 CANVAS = "[...document.querySelectorAll('canvas.cornerstone-canvas')]"
 BUNDLES = {"ct": "ct_unet_denoise", "mr": "mr_unet_denoise", "us": "us_unet_enhance", "cr": "any_nlm_denoise"}
+
+
+def installed() -> Path:
+    """The folder of OHIF; where it is not installed the test is skipped, or fails where nothing may be."""
+    try:
+        return folder_of(Settings(viewer=True))
+    except OptionError as absent:
+        if os.environ.get("CLARIVOX_NO_SKIPS"):
+            raise
+        pytest.skip(str(absent))
 
 
 def study_of(kind: str, folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 """OHIF itself, prebuilt and served by us over the server's own store: from a study to the derived series beside it."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,6 @@ import pytest
 from pydicom import dcmread
 
 from clarivox.client import Client
-from clarivox.errors import OptionError
-from clarivox.server.settings import Settings
-from clarivox.server.viewer_files import folder_of
 from tests.e2e.browser import WEBGL, Page, browser
 from tests.e2e.ohif_page import (
     BUNDLES,
@@ -22,6 +18,7 @@ from tests.e2e.ohif_page import (
     difference,
     drawn,
     enhance,
+    installed,
     keep,
     linked,
     opened,
@@ -33,13 +30,7 @@ from tests.served import Served, serving
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    try:
-        folder = folder_of(Settings(viewer=True))
-    except OptionError as absent:
-        if os.environ.get("CLARIVOX_NO_SKIPS"):
-            raise
-        pytest.skip(str(absent))
-    with serving(tmp_path_factory.mktemp("ohif"), VIEWER="true", VIEWER_DIR=str(folder)) as running:
+    with serving(tmp_path_factory.mktemp("ohif"), VIEWER="true", VIEWER_DIR=str(installed())) as running:
         yield running
 
 

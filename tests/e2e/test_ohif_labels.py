@@ -2,18 +2,14 @@
 """What OHIF says of the images that it shows, and the jobs of a study that began elsewhere, in a real browser."""
 
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
 from pydicom import dcmread
 
 from clarivox.client import Client
-from clarivox.errors import OptionError
-from clarivox.server.settings import Settings
-from clarivox.server.viewer_files import folder_of
 from tests.e2e.browser import WEBGL, Page, browser
-from tests.e2e.ohif_page import PANEL, compared, difference, drawn, keep, linked, opened, pressed, study_of
+from tests.e2e.ohif_page import PANEL, compared, difference, drawn, installed, keep, linked, opened, pressed, study_of
 from tests.held import COMMAND, held
 from tests.served import Served, serving
 
@@ -25,13 +21,7 @@ TRIO = ["ORIGINAL", f"ENHANCED {BUNDLE}", f"DIFFERENCE {BUNDLE} minus original"]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    try:
-        folder = folder_of(Settings(viewer=True))
-    except OptionError as absent:
-        if os.environ.get("CLARIVOX_NO_SKIPS"):
-            raise
-        pytest.skip(str(absent))
-    with serving(tmp_path_factory.mktemp("labels"), COMMAND, VIEWER="true", VIEWER_DIR=str(folder)) as running:
+    with serving(tmp_path_factory.mktemp("labels"), COMMAND, VIEWER="true", VIEWER_DIR=str(installed())) as running:
         yield running
 
 

@@ -275,7 +275,9 @@ def test_after_the_supervisor_dies_jobs_go_on(server, image):
 
 def test_a_worker_whose_supervisor_died_while_it_started_ends(tmp_path):
     settings = Settings(data_dir=tmp_path, devices="cpu")
-    Ledger(settings.ledger_url, settings=settings).open()
+    ledger = Ledger(settings.ledger_url, settings=settings)
+    ledger.open()
+    ledger.close()
     order = {"settings": closed(settings), "id": "one", "host": "here", "device": "cpu", "device_name": "CPU"}
     command = [sys.executable, "-P", "-m", "clarivox.server.worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
